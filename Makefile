@@ -1,0 +1,60 @@
+# Two commands for a newcomer: `make demo` and `make test`. Each sets up what it needs.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+DEMO ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup tools demo test check format bench docs lock clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+setup: $(VENV)/.ready ## make the virtual environment
+
+$(VENV)/.ready: requirements/dev.txt requirements/uv.txt pyproject.toml
+	$(PYTHON) scripts/check_python.py
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/uv pip install --quiet --require-hashes -r requirements/dev.txt
+	VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/uv pip install --quiet --no-deps --editable .
+	touch $@
+
+tools: ## install the Debian programs that integration tests use, where that is allowed
+	sh scripts/install_tools.sh
+
+demo: setup ## three misbehaving upstreams, one service, live in the terminal (DEMO="--once" for CI)
+	$(BIN)/platform-http demo $(DEMO)
+
+test: setup tools check ## everything, with coverage
+	rm -f .coverage .coverage.*
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --fail-under=95
+	$(BIN)/coverage report --fail-under=100 --include='platform_http/policies/*'
+
+check: setup ## the fast gate: format, lint, types, layers, generated documents
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/platform-http config --docs --check README.md
+
+format: setup ## format and fix what can be fixed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: setup ## cost of a call over raw aiohttp, as ratios
+	$(BIN)/python -m benchmarks.call_cost
+
+docs: setup ## regenerate the generated parts of the documents
+	$(BIN)/platform-http config --docs --write README.md
+
+lock: setup ## pin every dependency anew
+	$(BIN)/uv pip compile --quiet --upgrade pyproject.toml --all-extras --group dev --universal \
+		--python-version 3.11 --generate-hashes --no-emit-index-url --no-header --output-file requirements/dev.txt
+	echo uv | $(BIN)/uv pip compile --quiet --upgrade - --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --no-header --no-annotate --output-file requirements/uv.txt
+
+clean: ## remove what the other targets made
+	rm -rf $(VENV) .coverage .coverage.* .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist
