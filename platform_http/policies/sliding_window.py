@@ -1,0 +1,58 @@
+"""Counts of the last so many seconds, in constant space."""
+
+from __future__ import annotations
+
+BUCKETS = 10
+"""Parts of a window. The oldest is forgotten whole, so a result counts for 0.9 to 1 windows."""
+
+
+class SlidingWindow:
+    """Successes and failures of the last *duration* seconds, in a ring of :data:`BUCKETS`.
+
+    Args:
+        duration: Length of the window, seconds, > 0.
+        now: The current instant, seconds on any clock that never goes backwards.
+
+    Attributes:
+        ok: Successes remembered, as of the last :meth:`advance`.
+        failed: Failures remembered, as of the last :meth:`advance`.
+
+    Source: the time-based sliding window of resilience4j.
+    """
+
+    __slots__ = ("_bucket_ends", "_current", "_failed", "_ok", "_width", "failed", "ok")
+
+    def __init__(self, duration: float, now: float) -> None:
+        self._width = duration / BUCKETS
+        self.clear(now)
+
+    def clear(self, now: float) -> None:
+        """Forget everything; a new bucket begins *now*."""
+        self._ok = [0] * BUCKETS
+        self._failed = [0] * BUCKETS
+        self._current = 0
+        self._bucket_ends = now + self._width
+        self.ok = 0
+        self.failed = 0
+
+    def add_ok(self) -> None:
+        """Count a success into the current bucket."""
+        self._ok[self._current] += 1
+        self.ok += 1
+
+    def add_failed(self) -> None:
+        """Count a failure into the current bucket."""
+        self._failed[self._current] += 1
+        self.failed += 1
+
+    def advance(self, now: float) -> None:
+        """Forget the buckets that lie more than the window's duration before *now*."""
+        if now < self._bucket_ends:
+            return
+        begun = int((now - self._bucket_ends) / self._width) + 1
+        for _ in range(min(begun, BUCKETS)):
+            self._current = (self._current + 1) % BUCKETS
+            self.ok -= self._ok[self._current]
+            self.failed -= self._failed[self._current]
+            self._ok[self._current] = self._failed[self._current] = 0
+        self._bucket_ends += begun * self._width

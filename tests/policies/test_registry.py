@@ -1,0 +1,129 @@
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from platform_http.policies.registry import EXAMINED, LruRegistry
+
+
+class Entry:
+    def __init__(self, key):
+        self.key = key
+        self.idle = True
+
+
+def registry(bound=3):
+    return LruRegistry(Entry, evictable=lambda entry: entry.idle, bound=bound)
+
+
+def keys(entries):
+    return [key for key, _ in entries.items()]
+
+
+def test_a_key_keeps_its_object():
+    entries = registry()
+    first = entries.get("a")
+    assert first.key == "a"
+    assert entries.get("a") is first
+    assert entries.get("b") is not first
+
+
+def test_the_least_recently_used_entry_makes_room_for_a_new_key():
+    entries = registry(bound=3)
+    for key in "abcad":
+        entries.get(key)
+    assert keys(entries) == ["c", "a", "d"]
+
+
+def test_looking_at_the_entries_uses_none_of_them():
+    entries = registry(bound=2)
+    entries.get("a")
+    entries.get("b")
+    snapshot = entries.items()
+    entries.get("c")
+    assert [key for key, _ in snapshot] == ["a", "b"]
+    assert keys(entries) == ["b", "c"]
+
+
+def test_an_entry_that_remembers_something_is_passed_over():
+    entries = registry(bound=3)
+    for key in "abc":
+        entries.get(key)
+    entries.get("a").idle = entries.get("b").idle = False
+    entries.get("d")
+    assert keys(entries) == ["a", "b", "d"]
+
+
+def test_a_registry_of_entries_that_remember_grows_to_twice_its_bound_and_no_further():
+    entries = registry(bound=3)
+    for number in range(20):
+        entries.get(number).idle = False
+    assert keys(entries) == [14, 15, 16, 17, 18, 19]
+
+
+def test_an_entry_in_use_outlives_older_ones_when_nothing_can_be_evicted():
+    entries = registry(bound=3)
+    used = entries.get("used")
+    used.idle = False
+    for number in range(20):
+        entries.get(number).idle = False
+        assert entries.get("used") is used
+
+
+def test_a_registry_that_grew_returns_to_its_bound_when_entries_can_be_forgotten():
+    entries = registry(bound=3)
+    grown = [entries.get(number) for number in range(3)]
+    for entry in grown:
+        entry.idle = False
+    for number in range(3, 6):
+        grown.append(entries.get(number))
+        grown[-1].idle = False
+    assert len(entries) == 6
+    for entry in grown:
+        entry.idle = True
+    entries.get("new")
+    assert keys(entries) == [4, 5, "new"]
+
+
+def test_a_new_key_examines_a_bounded_number_of_entries():
+    asked = []
+    entries = LruRegistry(Entry, evictable=lambda entry: bool(asked.append(entry)), bound=200)
+    for number in range(400):
+        asked.clear()
+        entries.get(number)
+        assert len(asked) <= EXAMINED
+    assert len(entries) == 400
+
+
+def test_the_bound_is_1024_unless_told_otherwise():
+    entries = LruRegistry(Entry, evictable=lambda entry: entry.idle)
+    for number in range(1100):
+        entries.get(number)
+    assert len(entries) == 1024
+
+
+def test_a_key_whose_object_cannot_be_made_is_not_listed():
+    def refuse(key):
+        raise LookupError(key)
+
+    entries = LruRegistry(refuse, evictable=bool)
+    with pytest.raises(LookupError):
+        entries.get("a")
+    assert len(entries) == 0
+
+
+@settings(deadline=None)
+@given(
+    bound=st.integers(1, 5),
+    uses=st.lists(st.tuples(st.integers(0, 12), st.booleans()), max_size=80),
+)
+def test_whatever_is_used_the_size_stays_below_twice_the_bound_and_the_latest_is_kept(bound, uses):
+    entries = registry(bound)
+    for key, idle in uses:
+        entry = entries.get(key)
+        entry.idle = idle
+        assert entry.key == key
+        assert keys(entries)[-1] == key
+        assert len(entries) <= 2 * bound
+        if all(other.idle for _, other in entries.items()):
+            entries.get("fresh")
+            assert len(entries) <= bound
