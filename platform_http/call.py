@@ -1,0 +1,435 @@
+"""The model that everything hangs on: a client's calls, their attempts, and who watches them.
+
+A *call* is what the user asked for with one ``session.get(...)``. It owns one deadline and one
+attempt cap over all redirect hops, resends and waits. An *attempt* is one try that passed every
+policy. Both are plain state: middlewares, transport and telemetry drive them through the verbs
+below and never through each other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import enum
+import math
+import uuid
+from contextvars import ContextVar, Token
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+
+from platform_http.errors import DeadlineExceededError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import aiohttp
+    from multidict import CIMultiDict, CIMultiDictProxy
+    from yarl import URL
+
+    from platform_http.settings import ClientSettings
+
+CallOutcome = Literal["success", "error", "rejected", "cancelled"]
+
+
+class Origin(NamedTuple):
+    """Scheme, host and port of a destination; hashes as a plain tuple."""
+
+    scheme: str
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}"
+
+    @classmethod
+    def of(cls, url: URL) -> Origin:
+        """Return the origin of an absolute *url*."""
+        return cls(url.scheme, url.raw_host or "", url.port or 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallOptions:
+    """Per-call choices, passed as ``trace_request_ctx``. ``None`` means "as configured".
+
+    Args:
+        operation: Low-cardinality name of what the call does, for spans and metrics.
+        url_template: The path with placeholders, for example ``/invoices/{id}``.
+        timeout: Seconds for the whole call, > 0. It can only shorten an ambient :func:`deadline`.
+        attempt_timeout: Seconds until an attempt's response headers, > 0.
+        max_attempts: Attempts on the wire, 1 to 5.
+        idempotent: Whether a resend is safe although something may have been processed.
+        idempotency_key: Value of ``Idempotency-Key``, the same on every attempt; ``True`` makes
+            one per call.
+        hedge: Whether this call may be hedged.
+
+    Raises:
+        ValueError: If a number is out of its range.
+        TypeError: If *idempotency_key* is neither a string, a boolean nor ``None``.
+    """
+
+    operation: str | None = None
+    url_template: str | None = None
+    timeout: float | None = None
+    attempt_timeout: float | None = None
+    max_attempts: int | None = None
+    idempotent: bool | None = None
+    idempotency_key: str | bool | None = None
+    hedge: bool | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("timeout", "attempt_timeout"):
+            seconds = getattr(self, name)
+            if seconds is not None and not seconds > 0:
+                raise ValueError(f"CallOptions.{name} must be > 0 seconds, got {seconds!r}")
+        if self.max_attempts is not None and not 1 <= self.max_attempts <= 5:
+            raise ValueError(f"CallOptions.max_attempts must be 1 to 5, got {self.max_attempts!r}")
+        key: object = self.idempotency_key
+        if key is not None and not isinstance(key, str | bool):
+            kind = type(key).__name__
+            raise TypeError(f"CallOptions.idempotency_key must be a string or True, got {kind}")
+        if self.hedge:
+            raise ValueError("CallOptions.hedge=True is not available yet")
+
+
+DEFAULT_OPTIONS = CallOptions()
+
+
+class Observer(Protocol):
+    """Sees what happens to the calls of one client. No method may raise.
+
+    Telemetry implements it; middlewares and transport call it and never import telemetry.
+    """
+
+    def call_started(self, call: Call) -> None:
+        """A call was opened."""
+
+    def call_ended(self, call: Call) -> None:
+        """A call was closed; ``call.outcome`` is set."""
+
+    def attempt_started(self, attempt: Attempt, request: aiohttp.ClientRequest) -> None:
+        """An attempt begins; propagation headers go on *request* now."""
+
+    def attempt_ended(self, attempt: Attempt) -> None:
+        """Response headers arrived, or the attempt failed or was cancelled."""
+
+    def resent(self, attempt: Attempt, reason: str, delay: float) -> None:
+        """*attempt* is to be followed by another one after *delay* seconds."""
+
+    def retry_stopped(self, call: Call, reason: str) -> None:
+        """A call that failed will not be resent; *reason* is a stop reason."""
+
+    def rejected(self, call: Call, origin: Origin, reason: str) -> None:
+        """A policy refused an attempt; *reason* is an ``error.type`` word."""
+
+    def circuit_changed(self, origin: Origin, previous: str, current: str) -> None:
+        """A circuit breaker went from one state to another."""
+
+    def policy_bypassed(self, call: Call) -> None:
+        """A request ran without this client's middlewares (``middlewares=``)."""
+
+    def connection_opened(self, origin: Origin) -> None:
+        """A new connection serves its first attempt, and so is active."""
+
+    def connection_idle(self, origin: Origin) -> None:
+        """An active connection went back to the pool."""
+
+    def connection_reused(self, origin: Origin) -> None:
+        """An idle connection became active."""
+
+    def connection_closed(self, origin: Origin, *, active: bool, duration: float) -> None:
+        """A connection ended after *duration* seconds; *active* is its last state."""
+
+
+class Client:
+    """What all calls of one client share."""
+
+    __slots__ = ("_drained", "closing", "in_flight", "loop", "name", "observer", "settings")
+
+    def __init__(
+        self, settings: ClientSettings, observer: Observer, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self.name = settings.name
+        self.settings = settings
+        self.observer = observer
+        self.loop = loop
+        self.closing = False
+        self.in_flight = 0
+        self._drained: asyncio.Event | None = None
+
+    def call_opened(self) -> None:
+        """Count a call in."""
+        self.in_flight += 1
+
+    def call_closed(self) -> None:
+        """Count a call out and wake :meth:`wait_drained` at the last one."""
+        self.in_flight -= 1
+        if self._drained is not None and self.in_flight == 0:
+            self._drained.set()
+
+    async def wait_drained(self) -> None:
+        """Return when no call of this client is in flight."""
+        if self.in_flight:
+            self._drained = asyncio.Event()
+            await self._drained.wait()
+
+
+class BodyEnd(enum.Enum):
+    """How the body of an attempt's response came to its end."""
+
+    COMPLETE = enum.auto()
+    ABANDONED = enum.auto()
+    """Released or closed by the caller, or garbage collected, before its end."""
+    CANCELLED = enum.auto()
+    """The caller was cancelled while reading."""
+    FAILED = enum.auto()
+
+
+class Attempt:
+    """One try of a call on one hop.
+
+    Times are instants of ``loop.time()``; 0.0 means "did not happen".
+    """
+
+    __slots__ = (
+        "_when_ended",
+        "_when_judged",
+        "body",
+        "body_error",
+        "call",
+        "cancelled",
+        "connect_ended",
+        "connect_started",
+        "dns_ended",
+        "dns_started",
+        "ended",
+        "error",
+        "error_type",
+        "judged",
+        "method",
+        "number",
+        "origin",
+        "peer",
+        "protocol_version",
+        "queue_ended",
+        "queue_started",
+        "record",
+        "response_headers",
+        "reused",
+        "sent",
+        "sent_at",
+        "span",
+        "started",
+        "status",
+        "url",
+    )
+
+    def __init__(self, call: Call, origin: Origin, method: str, url: URL, now: float) -> None:
+        self.call = call
+        self.origin = origin
+        self.method = method
+        self.url = url
+        call.attempts += 1
+        call.latest = self
+        self.number = call.attempts
+        self.started = now
+        self.ended = 0.0
+        self.queue_started = self.queue_ended = 0.0
+        self.dns_started = self.dns_ended = 0.0
+        self.connect_started = self.connect_ended = 0.0
+        self.sent = False
+        self.sent_at = 0.0
+        self.reused = False
+        self.peer: tuple[str, int] | None = None
+        self.status = 0
+        self.response_headers: CIMultiDictProxy[str] | None = None
+        self.protocol_version = ""
+        self.error: BaseException | None = None
+        self.error_type = ""
+        self.cancelled = False
+        self.judged = False
+        self.body: BodyEnd | None = None
+        self.body_error: BaseException | None = None
+        # Slots that telemetry fills for itself.
+        self.span: object = None
+        self.record: object = None
+        self._when_judged: list[Callable[[Attempt], None]] = []
+        self._when_ended: list[Callable[[Attempt], None]] = []
+
+    def mark_sent(self, now: float) -> None:
+        """From here on the server may have processed the request."""
+        self.sent = True
+        self.sent_at = now
+        self.call.sent += 1
+
+    def when_judged(self, callback: Callable[[Attempt], None]) -> None:
+        """Run *callback* once it is known whether the server did its part.
+
+        That is the end of the body, or the moment the caller takes the stream into its own hands:
+        a stream may last for hours, and a breaker must not wait for it.
+        """
+        if self.judged:
+            callback(self)
+        else:
+            self._when_judged.append(callback)
+
+    def when_ended(self, callback: Callable[[Attempt], None]) -> None:
+        """Run *callback* at the end of the body, whatever the end."""
+        if self.body is not None:
+            callback(self)
+        else:
+            self._when_ended.append(callback)
+
+    def judge(self) -> None:
+        """Let the status decide: the body is complete, or no longer ours to watch."""
+        if not self.judged:
+            self.judged = True
+            callbacks, self._when_judged = self._when_judged, []
+            for callback in callbacks:
+                callback(self)
+
+    def end(self, body: BodyEnd, error: BaseException | None = None) -> None:
+        """Record how the body ended. Only the first call counts."""
+        if self.body is None:
+            self.body = body
+            self.body_error = error
+            self.judge()
+            callbacks, self._when_ended = self._when_ended, []
+            for callback in callbacks:
+                callback(self)
+
+
+class AttemptResponse(Protocol):
+    """The part of our response class that middlewares and telemetry rely on."""
+
+    attempt: Attempt | None
+
+    def watch(self, attempt: Attempt) -> None:
+        """Bind the response to *attempt* and bound what is left of its body."""
+
+
+class Call:
+    """State of one call, from ``on_request_start`` to the end of its body."""
+
+    __slots__ = (
+        "attempts",
+        "client",
+        "deadline",
+        "ended",
+        "error_type",
+        "hops",
+        "idempotency_key",
+        "latest",
+        "method",
+        "options",
+        "origin",
+        "outcome",
+        "request_body_size",
+        "resends",
+        "response_body_size",
+        "sent",
+        "span",
+        "started",
+        "status",
+        "stop_reason",
+        "token",
+        "upgrade",
+    )
+
+    def __init__(self, client: Client, options: CallOptions) -> None:
+        self.client = client
+        self.options = options
+        self.method = ""
+        self.started = self.ended = 0.0
+        self.deadline = math.inf
+        self.attempts = 0
+        self.latest: Attempt | None = None
+        self.origin: Origin | None = None
+        self.sent = 0
+        self.resends = 0
+        self.hops = 0
+        self.status = 0
+        self.upgrade = False
+        self.outcome: CallOutcome | None = None
+        self.error_type = ""
+        self.stop_reason = ""
+        self.request_body_size: int | None = None
+        self.response_body_size: int | None = None
+        key = options.idempotency_key
+        self.idempotency_key = str(uuid.uuid4()) if key is True else key or None
+        self.token: Token[Call | None] | None = None
+        # A slot that telemetry fills for itself.
+        self.span: object = None
+
+    def open(self, method: str, headers: CIMultiDict[str], now: float) -> None:
+        """Start the clock and become the current call."""
+        client = self.client
+        self.method = method
+        self.upgrade = "Upgrade" in headers
+        self.started = now
+        timeout = self.options.timeout or client.settings.timeout.total
+        self.deadline = min(now + timeout, _AMBIENT_DEADLINE.get())
+        self.token = CURRENT_CALL.set(self)
+        client.call_opened()
+        client.observer.call_started(self)
+
+    def leave(self) -> None:
+        """Stop being the current call: control goes back to the caller."""
+        if self.token is not None:
+            token, self.token = self.token, None
+            CURRENT_CALL.reset(token)
+
+    def close(self, outcome: CallOutcome, error_type: str, now: float) -> None:
+        """End the call; the first end counts."""
+        if self.outcome is None:
+            self.outcome = outcome
+            self.error_type = error_type
+            self.ended = now
+            self.client.call_closed()
+            self.client.observer.call_ended(self)
+
+    @property
+    def max_attempts(self) -> int:
+        """Attempts that the retry policy may make of this call, hops not counted."""
+        retry = self.client.settings.retry
+        if not retry.enabled or self.upgrade:
+            return 1
+        return self.options.max_attempts or retry.max_attempts
+
+    @property
+    def attempt_timeout(self) -> float:
+        """Seconds until an attempt's response headers; infinite when switched off."""
+        return self.options.attempt_timeout or self.client.settings.timeout.attempt
+
+    def deadline_exceeded(self) -> DeadlineExceededError:
+        """Return the error that says that this call's deadline passed."""
+        return DeadlineExceededError(
+            f"the deadline of {self.deadline - self.started:.3g} s passed "
+            f"(client {self.client.name!r}, attempts {self.attempts})"
+        )
+
+
+CURRENT_CALL: ContextVar[Call | None] = ContextVar("platform_http_call", default=None)
+CURRENT_ATTEMPT: ContextVar[Attempt | None] = ContextVar("platform_http_attempt", default=None)
+_AMBIENT_DEADLINE: ContextVar[float] = ContextVar("platform_http_deadline", default=math.inf)
+
+
+@contextlib.contextmanager
+def deadline(seconds: float) -> Iterator[None]:
+    """Give every call made inside at most *seconds* from now.
+
+    Args:
+        seconds: >= 0. A deadline that is already in force can only be shortened.
+
+    Raises:
+        ValueError: If *seconds* is negative or not a number.
+        RuntimeError: If no event loop is running.
+    """
+    if not seconds >= 0:
+        raise ValueError(f"deadline() takes seconds >= 0, got {seconds!r}")
+    instant = asyncio.get_running_loop().time() + seconds
+    token = _AMBIENT_DEADLINE.set(min(instant, _AMBIENT_DEADLINE.get()))
+    try:
+        yield
+    finally:
+        _AMBIENT_DEADLINE.reset(token)

@@ -1,0 +1,205 @@
+"""The private names and exact signatures that the transport stands on.
+
+Where a test elsewhere shows what such a name does, this one only says that it is still there.
+"""
+
+import asyncio
+import functools
+import inspect
+from types import FunctionType
+
+import aiohttp
+import pytest
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.connector import Connection
+
+
+def shape(function: object) -> list[tuple[str, str]]:
+    """Names and kinds of a function's parameters."""
+    assert isinstance(function, FunctionType)
+    parameters = inspect.signature(function).parameters.values()
+    return [(parameter.name, parameter.kind.name) for parameter in parameters]
+
+
+def positional(*names: str) -> list[tuple[str, str]]:
+    return [(name, "POSITIONAL_OR_KEYWORD") for name in names]
+
+
+@pytest.mark.parametrize(
+    ("function", "expected"),
+    [
+        (aiohttp.BaseConnector.connect, positional("self", "req", "traces", "timeout")),
+        (
+            aiohttp.BaseConnector._wait_for_available_connection,
+            positional("self", "key", "traces"),
+        ),
+        (aiohttp.BaseConnector._available_connections, positional("self", "key")),
+        (aiohttp.BaseConnector._release_waiter, positional("self")),
+        (aiohttp.BaseConnector._get, positional("self", "key", "traces")),
+        (
+            aiohttp.BaseConnector._release,
+            [*positional("self", "key", "protocol"), ("should_close", "KEYWORD_ONLY")],
+        ),
+        (
+            aiohttp.BaseConnector._update_proxy_auth_header_and_build_proxy_req,
+            positional("self", "req"),
+        ),
+        (aiohttp.BaseConnector._close, [*positional("self"), ("abort_ssl", "KEYWORD_ONLY")]),
+        (
+            aiohttp.TCPConnector._create_connection,
+            positional("self", "req", "traces", "timeout"),
+        ),
+        (
+            aiohttp.TCPConnector._create_direct_connection,
+            [*positional("self", "req", "traces", "timeout"), ("client_error", "KEYWORD_ONLY")],
+        ),
+        (
+            aiohttp.TCPConnector._create_proxy_connection,
+            positional("self", "req", "traces", "timeout"),
+        ),
+        (
+            aiohttp.UnixConnector._create_connection,
+            positional("self", "req", "traces", "timeout"),
+        ),
+        (aiohttp.TCPConnector._get_ssl_context, positional("self", "req")),
+        (
+            aiohttp.TCPConnector._wrap_existing_connection,
+            [
+                ("self", "POSITIONAL_OR_KEYWORD"),
+                ("args", "VAR_POSITIONAL"),
+                ("req", "KEYWORD_ONLY"),
+                ("timeout", "KEYWORD_ONLY"),
+                ("client_error", "KEYWORD_ONLY"),
+                ("kwargs", "VAR_KEYWORD"),
+            ],
+        ),
+        (
+            Connection.__init__,
+            positional("self", "connector", "key", "protocol", "loop"),
+        ),
+        (Connection.add_callback, positional("self", "callback")),
+        (ResponseHandler.__init__, positional("self", "loop")),
+        (ResponseHandler.connection_lost, positional("self", "exc")),
+        (ResponseHandler.start_timeout, positional("self")),
+        (aiohttp.ClientRequest.update_body, positional("self", "body")),
+        (aiohttp.ClientRequest.update_expect_continue, positional("self", "expect")),
+        (
+            aiohttp.ClientRequest.update_proxy,
+            positional("self", "proxy", "proxy_auth", "proxy_headers"),
+        ),
+        (aiohttp.ClientRequest.send, positional("self", "conn")),
+        (aiohttp.ClientRequest.close, positional("self")),
+    ],
+    ids=lambda value: getattr(value, "__qualname__", ""),
+)
+def test_signatures_are_the_known_ones(function: object, expected: list[tuple[str, str]]) -> None:
+    assert shape(function) == expected
+
+
+async def test_a_connector_has_the_attributes_that_are_read() -> None:
+    async with aiohttp.TCPConnector(limit=7, limit_per_host=3) as connector:
+        assert connector._acquired == set()
+        assert connector._acquired_per_host == {}
+        assert connector._conns == {}
+        assert connector._waiters == {}
+        assert isinstance(connector._factory, functools.partial)
+        assert connector._factory.func is ResponseHandler
+        assert connector._factory.keywords == {"loop": asyncio.get_running_loop()}
+        assert (connector._limit, connector._limit_per_host) == (7, 3)
+        assert connector._loop is asyncio.get_running_loop()
+
+
+async def test_a_session_has_the_attributes_that_are_read_and_set() -> None:
+    async with aiohttp.ClientSession() as session:
+        assert session._retry_connection is True
+        assert session._trace_configs == []
+        assert session._middlewares == ()
+        assert "_retry_connection" in aiohttp.ClientSession.ATTRS
+
+
+async def test_a_protocol_has_the_attributes_that_are_read() -> None:
+    protocol = ResponseHandler(loop=asyncio.get_running_loop())
+    assert protocol.should_close is False
+    assert protocol.read_timeout is None
+    assert protocol.transport is None
+    assert protocol.is_connected() is False
+    protocol.force_close()
+    assert protocol.should_close is True
+
+
+async def test_a_request_has_the_attributes_that_are_read_and_set() -> None:
+    url = aiohttp.typedefs.URL("http://127.0.0.1/")
+    request = aiohttp.ClientRequest("PUT", url, data=b"x", loop=asyncio.get_running_loop())
+    assert request.response is None
+    assert request._writer is None
+    assert request._continue is None
+    assert request._ssl is True
+    assert request.chunked is None
+    assert request.proxy is None
+    assert request.proxy_auth is None
+    assert request.proxy_headers is None
+    assert request.auth is None
+    assert request._traces == []
+    assert request.body.consumed is False
+    assert isinstance(request._timer, aiohttp.helpers.TimerNoop)
+
+
+@pytest.mark.parametrize(
+    ("constructor", "names"),
+    [
+        (
+            aiohttp.ClientSession,
+            {
+                "base_url",
+                "connector",
+                "cookie_jar",
+                "headers",
+                "json_serialize",
+                "json_serialize_bytes",
+                "max_field_size",
+                "max_headers",
+                "max_line_size",
+                "middlewares",
+                "request_class",
+                "response_class",
+                "timeout",
+                "trace_configs",
+                "trust_env",
+            },
+        ),
+        (
+            aiohttp.TCPConnector,
+            {
+                "happy_eyeballs_delay",
+                "keepalive_timeout",
+                "limit",
+                "limit_per_host",
+                "resolver",
+                "socket_factory",
+                "timeout_ceil_threshold",
+                "ttl_dns_cache",
+                "use_dns_cache",
+            },
+        ),
+        (aiohttp.UnixConnector, {"keepalive_timeout", "limit", "limit_per_host", "path"}),
+    ],
+)
+def test_constructors_take_what_the_factory_passes(constructor: type, names: set[str]) -> None:
+    assert names <= inspect.signature(constructor).parameters.keys()
+
+
+def test_a_request_takes_an_upload_tracker() -> None:
+    assert "upload_tracker" in inspect.signature(aiohttp.ClientSession._request).parameters
+
+
+def test_subclassing_a_session_warns() -> None:
+    with pytest.warns(DeprecationWarning, match="discouraged"):
+        type("Ours", (aiohttp.ClientSession,), {})
+
+
+def test_the_base_url_of_a_session_must_end_in_a_slash() -> None:
+    async def make() -> None:
+        aiohttp.ClientSession("http://127.0.0.1/path")
+
+    with pytest.raises(ValueError, match="trailing"):
+        asyncio.run(make())
