@@ -1,0 +1,225 @@
+"""Connectors: bounded pool waits, no poisoned or aged connections, and a count of what is open."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import math
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+from aiohttp.client_proto import ResponseHandler
+
+from platform_http.call import CURRENT_ATTEMPT, Origin
+from platform_http.errors import PoolTimeoutError
+from platform_http.transport.request import PlatformRequest
+from platform_http.transport.socks import open_socks
+
+if TYPE_CHECKING:
+    import ssl
+
+    from aiohttp.client_reqrep import ConnectionKey
+    from aiohttp.connector import Connection
+    from aiohttp.tracing import Trace
+
+    from platform_http.call import Client
+    from platform_http.transport.proxy import ProxyChoice
+
+# aiohttp rounds timeouts above its threshold up to whole loop seconds; ours are exact.
+NEVER_ROUND = 1e9
+
+
+class PlatformProtocol(ResponseHandler):
+    """One connection, which tells when it is lost.
+
+    A protocol that never served a request (the plain half of a CONNECT tunnel) is not counted:
+    it has no :attr:`origin`.
+    """
+
+    origin: Origin | None = None
+    opened = 0.0
+    active = False
+    peer: tuple[str, int] | None = None
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, client: Client) -> None:
+        super().__init__(loop)
+        self._client = client
+
+    def serve(self, origin: Origin) -> None:
+        """Count the connection in at its first request."""
+        self.origin = origin
+        self.opened = self._client.loop.time()
+        self.active = True
+        name = self.transport.get_extra_info("peername") if self.transport is not None else None
+        if isinstance(name, tuple):
+            self.peer = (name[0], name[1])
+        self._client.observer.connection_opened(origin)
+
+    def reuse(self) -> None:
+        """Count the connection as active again."""
+        assert self.origin is not None
+        self.active = True
+        self._client.observer.connection_reused(self.origin)
+
+    def rest(self) -> None:
+        """Count the connection as idle."""
+        if self.origin is not None and self.active:
+            self.active = False
+            self._client.observer.connection_idle(self.origin)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Count the connection out."""
+        super().connection_lost(exc)
+        if self.origin is not None:
+            duration = self._client.loop.time() - self.opened
+            origin, self.origin = self.origin, None
+            self._client.observer.connection_closed(origin, active=self.active, duration=duration)
+
+
+class _PlatformConnector(aiohttp.BaseConnector):
+    """What both connectors do on top of aiohttp's."""
+
+    _client: Client
+    _session_timeout: aiohttp.ClientTimeout
+
+    def _bind(self, client: Client, timeout: aiohttp.ClientTimeout) -> None:
+        self._client = client
+        self._session_timeout = timeout
+        self._pool_timeout = client.settings.timeout.pool
+        self._max_age = client.settings.pool.max_connection_age or math.inf
+        factory = functools.partial(PlatformProtocol, loop=self._loop, client=client)
+        self._factory = factory  # type: ignore[assignment] # partial is invariant in its class
+
+    async def connect(
+        self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
+    ) -> Connection:
+        """Return a connection that is fit for use, from the pool or new.
+
+        Bytes that arrived on an idle connection would be read as the answer to the next request,
+        so such a connection is closed; so is one that is too old.
+        """
+        if timeout is not self._session_timeout:
+            timeout = self._tightened(timeout)
+        while True:
+            connection = await super().connect(req, traces, timeout)
+            protocol = connection.protocol
+            assert isinstance(protocol, PlatformProtocol)
+            if protocol.origin is None:
+                protocol.serve(Origin.of(req.url))
+                break
+            age = self._client.loop.time() - protocol.opened
+            if not protocol.should_close and age <= self._max_age:
+                protocol.reuse()
+                break
+            connection.close()
+        attempt = CURRENT_ATTEMPT.get()
+        if attempt is not None:
+            attempt.peer = protocol.peer
+        return connection
+
+    def _tightened(self, timeout: aiohttp.ClientTimeout) -> aiohttp.ClientTimeout:
+        """Keep the session's connect timeout where a per-request ``timeout=`` is looser."""
+        ours = self._session_timeout.sock_connect
+        if ours is None or (timeout.sock_connect is not None and timeout.sock_connect <= ours):
+            return timeout
+        return aiohttp.ClientTimeout(
+            total=timeout.total,
+            connect=timeout.connect,
+            sock_read=timeout.sock_read,
+            sock_connect=ours,
+            ceil_threshold=timeout.ceil_threshold,
+        )
+
+    async def _wait_for_available_connection(self, key: ConnectionKey, traces: list[Trace]) -> None:
+        timer = asyncio.timeout(None if self._pool_timeout == math.inf else self._pool_timeout)
+        try:
+            async with timer:
+                await super()._wait_for_available_connection(key, traces)
+        except BaseException as error:
+            # The slot that woke us in this very moment would otherwise wake nobody.
+            self._release_waiter()
+            if isinstance(error, TimeoutError) and timer.expired():
+                raise self._pool_timed_out() from None
+            raise
+
+    def _pool_timed_out(self) -> PoolTimeoutError:
+        attempt = CURRENT_ATTEMPT.get()
+        return PoolTimeoutError(
+            f"no connection became free within {self._pool_timeout:.3g} s: client "
+            f"{self._client.name!r} has POOL__LIMIT {self._limit} and POOL__LIMIT_PER_HOST "
+            f"{self._limit_per_host}",
+            attempts=attempt.call.sent if attempt is not None else 0,
+        )
+
+    def _release(
+        self, key: ConnectionKey, protocol: ResponseHandler, *, should_close: bool = False
+    ) -> None:
+        super()._release(key, protocol, should_close=should_close)
+        if isinstance(protocol, PlatformProtocol) and protocol.is_connected():
+            protocol.rest()
+
+
+class PlatformTCPConnector(_PlatformConnector, aiohttp.TCPConnector):
+    """TCP connections, direct or through a proxy."""
+
+    def __init__(
+        self,
+        client: Client,
+        timeout: aiohttp.ClientTimeout,
+        *,
+        proxy_tls: ssl.SSLContext | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        self._bind(client, timeout)
+        self._proxy_tls = proxy_tls
+
+    async def _create_connection(
+        self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
+    ) -> ResponseHandler:
+        if isinstance(req, PlatformRequest) and req.socks is not None:
+            return await self._create_socks_connection(req, req.socks, timeout)
+        return await super()._create_connection(req, traces, timeout)
+
+    async def _create_socks_connection(
+        self, req: PlatformRequest, proxy: ProxyChoice, timeout: aiohttp.ClientTimeout
+    ) -> ResponseHandler:
+        try:
+            sock = await open_socks(proxy, req.host, req.port or 0, timeout.sock_connect)
+        except TimeoutError:
+            raise
+        except OSError as error:
+            raise aiohttp.ClientProxyConnectionError(req.connection_key, error) from error
+        context = self._get_ssl_context(req)
+        try:
+            _, protocol = await self._wrap_existing_connection(
+                self._factory,
+                req=req,
+                timeout=timeout,
+                sock=sock,
+                ssl=context,
+                server_hostname=(req.server_hostname or req.host) if context else None,
+            )
+        except BaseException:
+            sock.close()
+            raise
+        return protocol
+
+    def _update_proxy_auth_header_and_build_proxy_req(
+        self, req: aiohttp.ClientRequest
+    ) -> aiohttp.ClientRequest:
+        request = super()._update_proxy_auth_header_and_build_proxy_req(req)
+        if self._proxy_tls is not None:
+            # aiohttp would use the target's context and offer our client certificate to the proxy.
+            request._ssl = self._proxy_tls  # noqa: SLF001 - there is no public way
+        return request
+
+
+class PlatformUnixConnector(_PlatformConnector, aiohttp.UnixConnector):
+    """Connections to one Unix socket."""
+
+    def __init__(
+        self, client: Client, timeout: aiohttp.ClientTimeout, path: str, **options: Any
+    ) -> None:
+        super().__init__(path, **options)
+        self._bind(client, timeout)
