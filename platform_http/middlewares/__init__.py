@@ -1,0 +1,1 @@
+"""Thin aiohttp client middlewares, one per policy, plus the attempt itself."""

@@ -1,0 +1,79 @@
+"""Circuit breaker per origin: asks before an attempt, records after it."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, cast
+
+from platform_http.call import CURRENT_CALL, AttemptResponse, BodyEnd, Origin
+from platform_http.errors import CircuitOpenError
+from platform_http.outcomes import of_exception
+from platform_http.policies.circuit_breaker import Refusal
+from platform_http.policies.outcome import Health, of_status
+
+if TYPE_CHECKING:
+    import aiohttp
+    from aiohttp import ClientHandlerType
+
+    from platform_http.call import Attempt, Call, Client
+    from platform_http.policies.circuit_breaker import CircuitBreaker, Permit
+    from platform_http.policies.registry import LruRegistry
+
+
+class CircuitBreakerMiddleware:
+    """Refuses attempts to an origin whose circuit is open.
+
+    A 5xx is judged at its headers. Otherwise the end of a buffered body decides, because a reset
+    in the middle of it is a failure; for a stream the headers decide.
+    """
+
+    def __init__(self, client: Client, breakers: LruRegistry[Origin, CircuitBreaker]) -> None:
+        self._client = client
+        self._breakers = breakers
+        self._statuses = client.settings.retry.statuses
+
+    async def __call__(
+        self, request: aiohttp.ClientRequest, handler: ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        """Make the attempt if the circuit allows it."""
+        call = CURRENT_CALL.get()
+        assert call is not None
+        origin = Origin.of(request.url)
+        admission = self._breakers.get(origin).admit()
+        if isinstance(admission, Refusal):
+            raise self._refused(call, origin, admission)
+        attempts = call.attempts
+        try:
+            response = await handler(request)
+        except BaseException as error:
+            if call.attempts == attempts:
+                # An inner layer refused: nothing is known of the server.
+                admission.release()
+            else:
+                admission.record(of_exception(error).health)
+            raise
+        health = of_status(response.status, self._statuses).health
+        attempt = cast("AttemptResponse", response).attempt
+        if health is not Health.OK or attempt is None or attempt.judged:
+            admission.record(health)
+        else:
+            attempt.when_judged(functools.partial(_record, admission))
+        return response
+
+    def _refused(self, call: Call, origin: Origin, refusal: Refusal) -> CircuitOpenError:
+        self._client.observer.rejected(call, origin, CircuitOpenError.error_type)
+        return CircuitOpenError(
+            f"the circuit of {origin} is open (client {self._client.name!r}), "
+            f"next probe in {refusal.retry_after:.1f} s",
+            retry_after=refusal.retry_after,
+            attempts=call.sent,
+        )
+
+
+def _record(permit: Permit, attempt: Attempt) -> None:
+    if attempt.body is BodyEnd.FAILED:
+        permit.record(Health.FAILED)
+    elif attempt.body is BodyEnd.CANCELLED:
+        permit.release()
+    else:
+        permit.record(Health.OK)

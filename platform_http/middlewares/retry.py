@@ -1,0 +1,184 @@
+"""Retry: the only owner of resends."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from platform_http.call import CURRENT_CALL
+from platform_http.errors import DeadlineExceededError, PoolTimeoutError, RequestRejectedError
+from platform_http.outcomes import of_exception
+from platform_http.policies import retry_after
+from platform_http.policies.outcome import of_status
+from platform_http.policies.retry import Resend, Stop
+
+if TYPE_CHECKING:
+    import aiohttp
+    from aiohttp import ClientHandlerType
+
+    from platform_http.call import Call, Client
+    from platform_http.policies.outcome import Outcome
+    from platform_http.policies.retry import RetryPolicy
+
+# A discarded response of at most this size is read to its end within the backoff: its connection
+# stays usable, and the response can still be returned when the resend is refused.
+_DRAIN_BYTES = 65536
+
+# Refusals that are stop reasons by their own name.
+_STOPPING_REFUSALS = frozenset({"circuit_open", "concurrency_limited", "rate_limited"})
+
+
+class RetryMiddleware:
+    """Resends what may be resent, and otherwise returns the last response or error unchanged."""
+
+    def __init__(self, client: Client, policy: RetryPolicy) -> None:
+        self._client = client
+        self._policy = policy
+        self._statuses = client.settings.retry.statuses
+
+    async def __call__(
+        self, request: aiohttp.ClientRequest, handler: ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        """Make attempts until the policy stops."""
+        call = CURRENT_CALL.get()
+        assert call is not None
+        if call.max_attempts == 1:
+            return await handler(request)
+        earlier: _Result | None = None
+        once_spent = False
+        try:
+            while True:
+                result = await self._attempt(call, request, handler)
+                decision = self._decide(call, request, result, once_spent=once_spent)
+                if not isinstance(decision, Resend):
+                    final = earlier if result.refused and earlier is not None else result
+                    if decision is not None:
+                        self._stopped(call, decision.reason, final.error)
+                    return final.conclude()
+                once_spent = once_spent or result.outcome.once
+                earlier = result
+                await self._wait(call, request, result.response, decision)
+        finally:
+            # A traceback keeps this frame; the frame must not keep the error of that traceback.
+            result = earlier = final = None  # type: ignore[assignment] # the names die here
+
+    async def _attempt(
+        self, call: Call, request: aiohttp.ClientRequest, handler: ClientHandlerType
+    ) -> _Result:
+        sent = call.sent
+        try:
+            response = await handler(request)
+        except Exception as error:  # noqa: BLE001 - every failure is classified, none is lost
+            return _Result(of_exception(error), error=error, sent=call.sent > sent)
+        return _Result(of_status(response.status, self._statuses), response=response, sent=True)
+
+    def _decide(
+        self, call: Call, request: aiohttp.ClientRequest, result: _Result, *, once_spent: bool
+    ) -> Resend | Stop | None:
+        outcome = result.outcome
+        if not outcome.reason:
+            return None
+        if result.refused:
+            reason = outcome.reason
+            return Stop(reason if reason in _STOPPING_REFUSALS else "not_retryable")
+        if isinstance(result.error, DeadlineExceededError):
+            return Stop("deadline")
+        has_key = call.idempotency_key is not None or "Idempotency-Key" in request.headers
+        return self._policy.decide(
+            outcome,
+            method=request.method,
+            resends=call.resends,
+            max_attempts=call.max_attempts,
+            idempotent=True if has_key else call.options.idempotent,
+            sent=result.sent,
+            replayable=not getattr(request.body, "consumed", False),
+            retry_after=_retry_after(result.response),
+            remaining=call.deadline - self._client.loop.time(),
+            once_spent=once_spent,
+        )
+
+    async def _wait(
+        self,
+        call: Call,
+        request: aiohttp.ClientRequest,
+        response: aiohttp.ClientResponse | None,
+        resend: Resend,
+    ) -> None:
+        clock = self._client.loop.time
+        wake = clock() + resend.delay
+        call.resends += 1
+        assert call.latest is not None
+        self._client.observer.resent(call.latest, resend.reason, resend.delay)
+        if response is not None:
+            await _discard(response, resend.delay)
+        # The body rewinds only when nobody is writing it any more.
+        await request.close()
+        # A second wait for "100 Continue" needs a new future.
+        request.update_expect_continue()
+        await asyncio.sleep(max(0.0, wake - clock()))
+
+    def _stopped(self, call: Call, reason: str, error: Exception | None) -> None:
+        call.stop_reason = reason
+        self._client.observer.retry_stopped(call, reason)
+        if error is not None:
+            elapsed = self._client.loop.time() - call.started
+            noun = "attempt" if call.attempts == 1 else "attempts"
+            error.add_note(f"{call.attempts} {noun} in {elapsed:.1f} s; stopped: {reason}")
+
+
+class _Result:
+    """What an attempt came to: a response or an error."""
+
+    __slots__ = ("error", "outcome", "response", "sent")
+
+    def __init__(
+        self,
+        outcome: Outcome,
+        *,
+        sent: bool,
+        response: aiohttp.ClientResponse | None = None,
+        error: Exception | None = None,
+    ) -> None:
+        self.outcome = outcome
+        self.sent = sent
+        self.response = response
+        self.error = error
+
+    @property
+    def refused(self) -> bool:
+        """Whether a policy refused; a full pool is a failure of the attempt itself."""
+        error = self.error
+        return isinstance(error, RequestRejectedError) and not isinstance(error, PoolTimeoutError)
+
+    def conclude(self) -> aiohttp.ClientResponse:
+        """Return the response or raise the error."""
+        if self.error is not None:
+            try:
+                raise self.error
+            finally:
+                del self
+        assert self.response is not None
+        return self.response
+
+
+def _retry_after(response: aiohttp.ClientResponse | None) -> float | None:
+    if response is None or response.status not in (429, 503):
+        return None
+    value = response.headers.get("Retry-After")
+    return None if value is None else retry_after.parse(value, now=time.time())
+
+
+async def _discard(response: aiohttp.ClientResponse, seconds: float) -> None:
+    """Give the connection back before the next attempt, which otherwise might wait for it."""
+    if response.connection is None:
+        return
+    length = response.content_length
+    if length is None or length > _DRAIN_BYTES:
+        response.close()
+        return
+    try:
+        async with asyncio.timeout(seconds):
+            await response.read()
+    except Exception:  # noqa: BLE001 - the response is given up, and so is what ails its body
+        response.close()

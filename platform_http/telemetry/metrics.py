@@ -1,0 +1,262 @@
+"""Every metric of the library, registered once per registry.
+
+Names follow OpenTelemetry's HTTP semantic conventions where they have one; labels and buckets are
+a contract with dashboards, alerts and charts. A missing label value is ``""``.
+
+In prometheus_client's multiprocess mode gauges that count are summed over live workers, build
+info and insecure settings are the maximum; there are no exemplars and no ``_created`` series, and
+a worker that dies is only subtracted when ``prometheus_client.multiprocess.mark_process_dead``
+is called for it.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import threading
+from typing import TYPE_CHECKING, ClassVar, Literal
+from weakref import WeakKeyDictionary
+
+import aiohttp
+from prometheus_client import Counter, Gauge, Histogram
+
+from platform_http.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+    from prometheus_client.metrics import MetricWrapperBase
+
+    from platform_http.telemetry.series import ClientSeries
+
+_DURATION = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+_CALL_DURATION = (*_DURATION, 30.0, 60.0)
+_CONNECTION_DURATION = (
+    0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0
+)  # fmt: skip
+# Up to 64 MiB, the default of RESPONSE__MAX_BODY.
+_BODY_SIZE = tuple(float(256 * 4**n) for n in range(10))
+_SERVER = ("server_address", "server_port")
+
+
+def multiprocess_mode() -> bool:
+    """Tell whether prometheus_client shares its samples between worker processes."""
+    return "PROMETHEUS_MULTIPROC_DIR" in os.environ or "prometheus_multiproc_dir" in os.environ
+
+
+class Metrics:
+    """The metric families of one registry. Use :meth:`of`, which registers them once."""
+
+    _instances: ClassVar[WeakKeyDictionary[CollectorRegistry, Metrics]] = WeakKeyDictionary()
+    _lock: ClassVar = threading.Lock()
+
+    def __init__(self) -> None:
+        self._families: list[MetricWrapperBase] = []
+        self.clients: dict[str, ClientSeries] = {}
+        self.request_duration = self._histogram(
+            "http_client_request_duration_seconds",
+            "Duration of attempts until response headers or failure. "
+            "An attempt that its caller cancelled has neither status code nor error type.",
+            (
+                "http_request_method",
+                *_SERVER,
+                "url_template",
+                "http_response_status_code",
+                "error_type",
+            ),
+        )
+        self.active_requests = self._gauge(
+            "http_client_active_requests",
+            "Attempts that wait for response headers.",
+            ("http_request_method", *_SERVER),
+        )
+        self.open_connections = self._gauge(
+            "http_client_open_connections",
+            "Connections by state.",
+            (*_SERVER, "http_connection_state"),
+        )
+        self.time_in_queue = self._histogram(
+            "http_client_request_time_in_queue_seconds",
+            "Time that attempts waited for a pooled connection, "
+            "given up or not. Attempts that did not wait have no sample.",
+            _SERVER,
+        )
+        self.connection_duration = self._histogram(
+            "http_client_connection_duration_seconds",
+            "Lifetime of closed connections.",
+            _SERVER,
+            buckets=_CONNECTION_DURATION,
+        )
+        self.request_body_size = self._histogram(
+            "http_client_request_body_size_bytes",
+            "Size of request bodies.",
+            ("http_request_method",),
+            buckets=_BODY_SIZE,
+        )
+        self.response_body_size = self._histogram(
+            "http_client_response_body_size_bytes",
+            "Size of response bodies on the wire.",
+            ("http_request_method",),
+            buckets=_BODY_SIZE,
+        )
+        self.dns_lookup_duration = self._histogram(
+            "dns_lookup_duration_seconds", "Duration of name resolutions.", ("error_type",)
+        )
+        self.connect_duration = self._histogram(
+            "platform_http_connect_duration_seconds",
+            "Duration of making a connection: DNS, TCP, TLS and proxy CONNECT together.",
+            (*_SERVER, "error_type"),
+        )
+        self.time_to_first_byte = self._histogram(
+            "platform_http_time_to_first_byte_seconds",
+            "Time from the sent request to the response headers.",
+            ("http_request_method",),
+        )
+        self.calls = self._counter(
+            "platform_http_calls_total",
+            "Calls by how they ended.",
+            ("operation", "outcome", "error_type"),
+        )
+        self.call_duration = self._histogram(
+            "platform_http_call_duration_seconds",
+            "Duration of calls: all hops, attempts, waits and the body.",
+            ("operation", "outcome"),
+            buckets=_CALL_DURATION,
+        )
+        self.retries = self._counter(
+            "platform_http_retries_total", "Attempts that were resent.", (*_SERVER, "reason")
+        )
+        self.retry_stops = self._counter(
+            "platform_http_retry_stops_total",
+            "Failed calls that were not resent, by the reason why not.",
+            ("reason",),
+        )
+        self.circuit_state = self._gauge(
+            "platform_http_circuit_state",
+            "1 for the state that the circuit breaker of an origin is in.",
+            (*_SERVER, "state"),
+        )
+        self.circuit_transitions = self._counter(
+            "platform_http_circuit_transitions_total",
+            "State changes of circuit breakers.",
+            (*_SERVER, "to"),
+        )
+        self.rejections = self._counter(
+            "platform_http_rejections_total",
+            "Attempts that a policy refused.",
+            (*_SERVER, "reason"),
+        )
+        self.pool_limit = self._gauge(
+            "platform_http_pool_limit", "Connections that the pool may hold; 0 is unlimited."
+        )
+        self.insecure_settings = self._gauge(
+            "platform_http_insecure_settings",
+            "1 for each setting that loosens security.",
+            ("setting",),
+            multiprocess="livemax",
+        )
+        self.policy_bypass = self._counter(
+            "platform_http_policy_bypass_total",
+            "Requests that replaced the client's middlewares by their own.",
+        )
+        self.telemetry_errors = self._counter(
+            "platform_http_telemetry_errors_total",
+            "Telemetry hooks that failed; the call went on.",
+            ("hook",),
+        )
+        # The two without a client.
+        self.event_loop_lag = Histogram(
+            "platform_http_event_loop_lag_seconds",
+            "How late timers of the event loop run.",
+            unit="seconds",
+            buckets=_DURATION,
+            registry=None,
+        )
+        self._build_info = Gauge(
+            "platform_http_build_info",
+            "Versions of the library, of aiohttp and of Python.",
+            ("version", "aiohttp", "python"),
+            multiprocess_mode="livemax",
+            registry=None,
+        )
+        self._families += [self.event_loop_lag, self._build_info]
+        self._build_info.labels(_version(), aiohttp.__version__, platform.python_version()).set(1)
+
+    @classmethod
+    def of(cls, registry: CollectorRegistry) -> Metrics:
+        """Return the metrics of *registry*, registering them at the first call.
+
+        Raises:
+            ConfigurationError: If the registry holds a foreign metric of the same name.
+        """
+        with cls._lock:
+            metrics = cls._instances.get(registry)
+            if metrics is None:
+                metrics = cls()
+                metrics._register(registry)
+                cls._instances[registry] = metrics
+            return metrics
+
+    def _register(self, registry: CollectorRegistry) -> None:
+        registered: list[MetricWrapperBase] = []
+        try:
+            for family in self._families:
+                registry.register(family)
+                registered.append(family)
+        except ValueError:
+            for family in registered:
+                registry.unregister(family)
+            name = next(iter(self._families[len(registered)].describe())).name
+            raise ConfigurationError(
+                [f"the metrics registry already holds {name}: pass registry=CollectorRegistry()"]
+            ) from None
+
+    def _counter(self, name: str, documentation: str, labels: tuple[str, ...] = ()) -> Counter:
+        family = Counter(name, documentation, ("client", *labels), registry=None)
+        self._families.append(family)
+        return family
+
+    def _gauge(
+        self,
+        name: str,
+        documentation: str,
+        labels: tuple[str, ...] = (),
+        *,
+        multiprocess: Literal["livesum", "livemax"] = "livesum",
+    ) -> Gauge:
+        family = Gauge(
+            name,
+            documentation,
+            ("client", *labels),
+            multiprocess_mode=multiprocess,
+            registry=None,
+        )
+        self._families.append(family)
+        return family
+
+    def _histogram(
+        self,
+        name: str,
+        documentation: str,
+        labels: tuple[str, ...],
+        *,
+        buckets: tuple[float, ...] = _DURATION,
+    ) -> Histogram:
+        family = Histogram(
+            name,
+            documentation,
+            ("client", *labels),
+            unit=name.rpartition("_")[2],
+            buckets=buckets,
+            registry=None,
+        )
+        self._families.append(family)
+        return family
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("platform-http")
+    except importlib.metadata.PackageNotFoundError:
+        # Run from a source tree that was not installed.
+        return "unknown"

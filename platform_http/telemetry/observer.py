@@ -1,0 +1,282 @@
+"""The telemetry of one client: turns what happens to its calls into metrics, spans and logs."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Concatenate, Final, ParamSpec, cast
+
+from opentelemetry import trace
+
+from platform_http.telemetry.logging import LOGGER, FailureLog, log_circuit_changed, log_resent
+from platform_http.telemetry.metrics import multiprocess_mode
+from platform_http.telemetry.propagation import Propagation
+from platform_http.telemetry.series import ClientSeries
+from platform_http.telemetry.spans import CallSpan, ClientSpans, exemplar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import aiohttp
+    from opentelemetry.trace import Span, TracerProvider
+
+    from platform_http.call import Attempt, Call, Origin
+    from platform_http.settings import TelemetrySettings
+    from platform_http.telemetry.metrics import Metrics
+    from platform_http.telemetry.series import AttemptSeries
+    from platform_http.telemetry.spans import SpanShape
+
+_Arguments = ParamSpec("_Arguments")
+
+_MAX_RECORDS: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRecord:
+    """All that attempts with the same method, origin and template share: one look-up each."""
+
+    series: AttemptSeries | None
+    shape: SpanShape | None
+
+
+def _guarded(
+    hook: Callable[Concatenate[ClientTelemetry, _Arguments], None],
+) -> Callable[Concatenate[ClientTelemetry, _Arguments], None]:
+    """Keep the failure of a hook away from the call: count it and go on."""
+
+    @functools.wraps(hook)
+    def guarded(
+        self: ClientTelemetry, /, *args: _Arguments.args, **kwargs: _Arguments.kwargs
+    ) -> None:
+        try:
+            hook(self, *args, **kwargs)
+        except Exception as error:  # noqa: BLE001 - telemetry must not break a call, whatever fails
+            self.hook_failed(hook.__name__, error)
+
+    return guarded
+
+
+class ClientTelemetry:
+    """Implements :class:`platform_http.call.Observer` for one client.
+
+    No method raises. What fails inside is counted in ``platform_http_telemetry_errors_total``, and
+    a failing span does not unbalance a gauge.
+
+    An attempt that its caller cancelled has its one duration sample like any other, with neither
+    status code nor error type: no other sample looks like that, and none counts as an error.
+
+    Args:
+        client: Name of the client.
+        settings: What to record and what it may show.
+        metrics: The metrics of the registry in use.
+        tracer_provider: Where spans go; ``None`` is the global one, also when it is set later.
+        base_origin: The origin of ``BASE_URL``, which is trusted with baggage.
+        can_resend: Whether the client has a retry policy.
+        pool_limit: Connections that the pool may hold, 0 is unlimited.
+
+    Raises:
+        ConfigurationError: If an entry of ``TELEMETRY__PROPAGATE_TO`` cannot be understood.
+    """
+
+    def __init__(
+        self,
+        client: str,
+        settings: TelemetrySettings,
+        metrics: Metrics,
+        *,
+        tracer_provider: TracerProvider | None,
+        base_origin: Origin | None,
+        can_resend: bool,
+        pool_limit: int,
+    ) -> None:
+        self._client = client
+        self._metrics = metrics
+        self._failures = FailureLog(client)
+        self._records: dict[tuple[str, Origin, str | None], AttemptRecord] = {}
+        self._exemplars = not multiprocess_mode()
+        self._series: ClientSeries | None = None
+        if settings.metrics:
+            self._series = ClientSeries.of(metrics, client)
+            self._series.circuits_renewed()
+            metrics.pool_limit.labels(client).set(pool_limit)
+        self._spans: ClientSpans | None = None
+        propagation = Propagation(settings.propagate_to, base_origin)
+        if settings.traces:
+            tracer = trace.get_tracer("platform_http", tracer_provider=tracer_provider)
+            self._spans = ClientSpans(client, settings, tracer, propagation, can_resend=can_resend)
+            if _is_instrumented():
+                _warn_of_double_spans()
+
+    @_guarded
+    def call_started(self, call: Call) -> None:
+        """Start the call's span."""
+        if self._spans is not None:
+            self._spans.call_started(call)
+
+    @_guarded
+    def call_ended(self, call: Call) -> None:
+        """End the call's span, sample the call, log its failure."""
+        try:
+            if self._series is not None:
+                self._count(self._series, call)
+        finally:
+            if self._spans is not None:
+                self._spans.call_ended(call)
+            if call.outcome in ("error", "rejected"):
+                self._failures.record(call)
+
+    @_guarded
+    def attempt_started(self, attempt: Attempt, request: aiohttp.ClientRequest) -> None:
+        """Count the attempt in, start its span and write the trace onto *request*."""
+        key = (attempt.method, attempt.origin, attempt.call.options.url_template)
+        record = self._records.get(key) or self._new_record(attempt, key)
+        try:
+            if record.series is not None:
+                record.series.started()
+                attempt.record = record.series
+        finally:
+            if self._spans is not None and record.shape is not None:
+                self._spans.attempt_started(attempt, record.shape, request)
+
+    @_guarded
+    def attempt_ended(self, attempt: Attempt) -> None:
+        """Count the attempt out, sample it and its phases, end its span."""
+        error_type = attempt.error_type or (str(attempt.status) if attempt.status >= 400 else "")
+        series = cast("AttemptSeries | None", attempt.record)
+        try:
+            if series is not None:
+                series.ended(attempt, error_type, self._exemplar(attempt.span))
+        finally:
+            if self._spans is not None:
+                self._spans.attempt_ended(attempt, error_type)
+
+    @_guarded
+    def resent(self, attempt: Attempt, reason: str, delay: float) -> None:
+        """Count and log a resend."""
+        if self._series is not None:
+            self._series.server(attempt.origin).resent(reason)
+        log_resent(self._client, attempt, reason, delay)
+
+    @_guarded
+    def retry_stopped(self, call: Call, reason: str) -> None:  # noqa: ARG002 - Observer's signature
+        """Count why a failed call is not resent."""
+        if self._series is not None:
+            self._metrics.retry_stops.labels(self._client, reason).inc()
+
+    @_guarded
+    def rejected(self, call: Call, origin: Origin, reason: str) -> None:  # noqa: ARG002 - Observer's signature
+        """Count a refusal."""
+        if self._series is not None:
+            self._series.server(origin).rejected(reason)
+
+    @_guarded
+    def circuit_changed(self, origin: Origin, previous: str, current: str) -> None:
+        """Show the state of a circuit and log its change."""
+        try:
+            if self._series is not None:
+                self._series.server(origin).circuit_changed(current)
+        finally:
+            log_circuit_changed(self._client, origin, previous, current)
+
+    @_guarded
+    def policy_bypassed(self, call: Call) -> None:  # noqa: ARG002 - Observer's signature
+        """Count a request that ran without this client's middlewares."""
+        if self._series is not None:
+            self._metrics.policy_bypass.labels(self._client).inc()
+
+    @_guarded
+    def connection_opened(self, origin: Origin) -> None:
+        """Count an active connection in."""
+        if self._series is not None:
+            self._series.server(origin).active.inc()
+
+    @_guarded
+    def connection_idle(self, origin: Origin) -> None:
+        """Count a connection as idle."""
+        if self._series is not None:
+            server = self._series.server(origin)
+            server.active.dec()
+            server.idle.inc()
+
+    @_guarded
+    def connection_reused(self, origin: Origin) -> None:
+        """Count a connection as active again."""
+        if self._series is not None:
+            server = self._series.server(origin)
+            server.idle.dec()
+            server.active.inc()
+
+    @_guarded
+    def connection_closed(self, origin: Origin, *, active: bool, duration: float) -> None:
+        """Count a connection out and sample its lifetime."""
+        if self._series is not None:
+            server = self._series.server(origin)
+            (server.active if active else server.idle).dec()
+            server.connection_duration.observe(duration)
+
+    @_guarded
+    def insecure_setting(self, setting: str) -> None:
+        """Show a setting that loosens security, for example ``TLS__VERIFY``."""
+        if self._series is not None:
+            self._metrics.insecure_settings.labels(self._client, setting).set(1)
+
+    def hook_failed(self, hook: str, error: Exception) -> None:
+        """Count a hook that failed.
+
+        Args:
+            hook: Name of the hook.
+            error: Only its type is logged: its text may hold a URL.
+        """
+        if self._series is not None:
+            self._metrics.telemetry_errors.labels(self._client, hook).inc()
+        LOGGER.debug(
+            "telemetry hook %s failed: %s (client %r)", hook, type(error).__name__, self._client
+        )
+
+    def _new_record(self, attempt: Attempt, key: tuple[str, Origin, str | None]) -> AttemptRecord:
+        method, origin, template = attempt.method, attempt.origin, key[2] or ""
+        series = shape = None
+        if self._series is not None:
+            series = self._series.attempt(method, origin, template)
+            if attempt.call.client.settings.circuit_breaker.mode != "off":
+                series.server.circuit_watched()
+        if self._spans is not None:
+            shape = self._spans.shape(method, origin, template)
+        record = AttemptRecord(series, shape)
+        if len(self._records) >= _MAX_RECORDS:
+            # A client of many hosts: the series stay, only the shortcut to them is given up.
+            del self._records[next(iter(self._records))]
+        self._records[key] = record
+        return record
+
+    def _count(self, series: ClientSeries, call: Call) -> None:
+        span = call.span.span if isinstance(call.span, CallSpan) else None
+        series.operation(call.options.operation or "").count(call, self._exemplar(span))
+        if call.request_body_size is not None or call.response_body_size is not None:
+            method = series.method(call.method)
+            if call.request_body_size is not None:
+                method.request_body_size.observe(call.request_body_size)
+            if call.response_body_size is not None:
+                method.response_body_size.observe(call.response_body_size)
+
+    def _exemplar(self, span: object) -> dict[str, str] | None:
+        if span is None or not self._exemplars:
+            return None
+        return exemplar(cast("Span", span))
+
+
+def _is_instrumented() -> bool:
+    """Tell whether aiohttp's official instrumentation makes spans too, without loading it."""
+    module = sys.modules.get("opentelemetry.instrumentation.aiohttp_client")
+    if module is None:
+        return False
+    return bool(module.AioHttpClientInstrumentor().is_instrumented_by_opentelemetry)
+
+
+@functools.cache
+def _warn_of_double_spans() -> None:
+    LOGGER.warning(
+        "AioHttpClientInstrumentor is active: every request gets a second span. "
+        "Call AioHttpClientInstrumentor().uninstrument(), or set TELEMETRY__TRACES=false"
+    )

@@ -1,0 +1,276 @@
+"""The series of one client, ready to be counted on.
+
+``.labels()`` costs more than the increment behind it, so each child is looked up once and kept.
+The number of series is bounded: per client the first 100 servers, 200 operations and 200 templates
+get their own, later ones share ``_OTHER``. Series are never evicted.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from prometheus_client import Counter, Gauge, Histogram
+
+    from platform_http.call import Attempt, Call, Origin
+    from platform_http.telemetry.metrics import Metrics
+
+OTHER: Final = "_OTHER"
+
+# RFC 9110, RFC 5789 (PATCH) and the QUERY method, as in the HTTP semantic conventions.
+_KNOWN_METHODS: Final = frozenset(
+    {"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"}
+)
+_CIRCUIT_STATES: Final = ("closed", "open", "half_open")
+_MAX_SERVERS: Final = 100
+_MAX_OPERATIONS: Final = 200
+_MAX_TEMPLATES: Final = 200
+
+
+def known_method(method: str) -> str:
+    """Return *method* in capitals, or ``_OTHER`` if no specification knows it."""
+    upper = method.upper()
+    return upper if upper in _KNOWN_METHODS else OTHER
+
+
+class ServerSeries:
+    """What is counted per server, that is per ``server_address`` and ``server_port``."""
+
+    def __init__(self, metrics: Metrics, client: str, address: str, port: str) -> None:
+        self._metrics = metrics
+        self._labels = (client, address, port)
+        self._failed_connects: dict[str, Histogram] = {}
+        self._watches_circuit = False
+        self.address = address
+        self.port = port
+        self.active = metrics.open_connections.labels(*self._labels, "active")
+        self.idle = metrics.open_connections.labels(*self._labels, "idle")
+        self.connection_duration = metrics.connection_duration.labels(*self._labels)
+        self.queue = metrics.time_in_queue.labels(*self._labels)
+        self.connect = metrics.connect_duration.labels(*self._labels, "")
+
+    def connect_failed(self, error_type: str, duration: float) -> None:
+        """Count a connection that could not be made in *duration* seconds."""
+        child = self._failed_connects.get(error_type)
+        if child is None:
+            child = self._metrics.connect_duration.labels(*self._labels, error_type)
+            self._failed_connects[error_type] = child
+        child.observe(duration)
+
+    def resent(self, reason: str) -> None:
+        """Count a resend."""
+        self._metrics.retries.labels(*self._labels, reason).inc()
+
+    def rejected(self, reason: str) -> None:
+        """Count a refusal."""
+        self._metrics.rejections.labels(*self._labels, reason).inc()
+
+    def circuit_watched(self) -> None:
+        """Show the circuit as closed from the first attempt on, not only after it changed."""
+        if not self._watches_circuit:
+            self._watches_circuit = True
+            self._show_circuit("closed")
+
+    def circuit_renewed(self) -> None:
+        """Show the circuit as closed again: a new session begins with new breakers."""
+        if self._watches_circuit:
+            self._show_circuit("closed")
+
+    def circuit_changed(self, state: str) -> None:
+        """Count a transition to *state*."""
+        self._watches_circuit = True
+        self._metrics.circuit_transitions.labels(*self._labels, state).inc()
+        self._show_circuit(state)
+
+    def _show_circuit(self, current: str) -> None:
+        # Many circuits behind one `_OTHER` have no common state.
+        if self.address != OTHER:
+            for state in _CIRCUIT_STATES:
+                self._metrics.circuit_state.labels(*self._labels, state).set(state == current)
+
+
+class MethodSeries:
+    """What is counted per request method."""
+
+    def __init__(self, metrics: Metrics, client: str, method: str) -> None:
+        self.request_body_size = metrics.request_body_size.labels(client, method)
+        self.response_body_size = metrics.response_body_size.labels(client, method)
+        self.time_to_first_byte = metrics.time_to_first_byte.labels(client, method)
+
+
+class OperationSeries:
+    """What is counted per operation of a call."""
+
+    def __init__(self, metrics: Metrics, client: str, operation: str) -> None:
+        self._metrics = metrics
+        self._client = client
+        self._operation = operation
+        self._calls: dict[tuple[str, str], Counter] = {}
+        self._durations: dict[str, Histogram] = {}
+        # An SLO's numerator that does not exist yet hides the first burn.
+        for outcome in ("success", "error", "rejected"):
+            self._counter(outcome, "")
+            self._duration(outcome)
+
+    def count(self, call: Call, exemplar: dict[str, str] | None) -> None:
+        """Count *call*, which has ended."""
+        outcome = call.outcome or "error"
+        counter = self._calls.get((outcome, call.error_type))
+        if counter is None:
+            counter = self._counter(outcome, call.error_type)
+        counter.inc()
+        duration = self._durations.get(outcome) or self._duration(outcome)
+        duration.observe(call.ended - call.started, exemplar)
+
+    def _counter(self, outcome: str, error_type: str) -> Counter:
+        child = self._metrics.calls.labels(self._client, self._operation, outcome, error_type)
+        self._calls[outcome, error_type] = child
+        return child
+
+    def _duration(self, outcome: str) -> Histogram:
+        child = self._metrics.call_duration.labels(self._client, self._operation, outcome)
+        self._durations[outcome] = child
+        return child
+
+
+class AttemptSeries:
+    """What is counted per attempt with the same method, server and template."""
+
+    def __init__(
+        self, client: ClientSeries, method: str, server: ServerSeries, template: str
+    ) -> None:
+        self._client = client
+        self._method_series = client.method(method)
+        self._durations: dict[tuple[int, str], Histogram] = {}
+        self._labels = (client.name, method, server.address, server.port, template)
+        self._active: Gauge = client.metrics.active_requests.labels(*self._labels[:4])
+        self.server = server
+
+    def started(self) -> None:
+        """Count an attempt in."""
+        self._active.inc()
+
+    def ended(self, attempt: Attempt, error_type: str, exemplar: dict[str, str] | None) -> None:
+        """Count *attempt* out, with its duration and its phases."""
+        # First of all, so that the gauge stays balanced whatever fails below.
+        self._active.dec()
+        duration = self._durations.get((attempt.status, error_type))
+        if duration is None:
+            duration = self._duration(attempt.status, error_type)
+        duration.observe(attempt.ended - attempt.started, exemplar)
+        if attempt.status and attempt.sent_at:
+            self._method_series.time_to_first_byte.observe(attempt.ended - attempt.sent_at)
+        if attempt.queue_started:
+            ended = attempt.queue_ended or attempt.ended
+            self.server.queue.observe(ended - attempt.queue_started)
+        if attempt.connect_started or attempt.dns_started:
+            self._connection_phases(attempt, error_type)
+
+    def _connection_phases(self, attempt: Attempt, error_type: str) -> None:
+        """Sample what was completed, and what failed; a cancelled phase is neither."""
+        if attempt.dns_ended:
+            self._client.resolved("", attempt.dns_ended - attempt.dns_started)
+        elif attempt.dns_started and error_type:
+            self._client.resolved(error_type, attempt.ended - attempt.dns_started)
+        if attempt.connect_ended:
+            self.server.connect.observe(attempt.connect_ended - attempt.connect_started)
+        elif attempt.connect_started and error_type:
+            self.server.connect_failed(error_type, attempt.ended - attempt.connect_started)
+
+    def _duration(self, status: int, error_type: str) -> Histogram:
+        child = self._client.metrics.request_duration.labels(
+            *self._labels, str(status) if status else "", error_type
+        )
+        self._durations[status, error_type] = child
+        return child
+
+
+class ClientSeries:
+    """All series of one client in one registry; see :meth:`of`."""
+
+    def __init__(self, metrics: Metrics, name: str) -> None:
+        self.metrics = metrics
+        self.name = name
+        self._lock = threading.Lock()
+        self._servers: dict[tuple[str, int], ServerSeries] = {}
+        self._templates: set[str] = set()
+        self._methods: dict[str, MethodSeries] = {}
+        self._operations: dict[str, OperationSeries] = {}
+        self._lookups: dict[str, Histogram] = {}
+        self._other_servers: ServerSeries | None = None
+        self.operation("")
+
+    @classmethod
+    def of(cls, metrics: Metrics, name: str) -> ClientSeries:
+        """Return the series of the client called *name*, the same for every session of it."""
+        series = metrics.clients.get(name)
+        if series is None:
+            series = metrics.clients.setdefault(name, cls(metrics, name))
+        return series
+
+    def attempt(self, method: str, origin: Origin, template: str) -> AttemptSeries:
+        """Return the series of attempts of *method* to *origin* with *template*."""
+        with self._lock:
+            if template not in self._templates:
+                if len(self._templates) < _MAX_TEMPLATES or not template:
+                    self._templates.add(template)
+                else:
+                    template = OTHER
+        return AttemptSeries(self, known_method(method), self.server(origin), template)
+
+    def server(self, origin: Origin) -> ServerSeries:
+        """Return the series of the server at *origin*."""
+        series = self._servers.get(origin[1:])
+        return series or self._new_server(origin)
+
+    def method(self, method: str) -> MethodSeries:
+        """Return the series of *method*."""
+        series = self._methods.get(method)
+        if series is None:
+            # A method in lower case, or an unknown one: never kept under the caller's spelling.
+            known = known_method(method)
+            series = self._methods.get(known)
+            if series is None:
+                series = self._methods[known] = MethodSeries(self.metrics, self.name, known)
+        return series
+
+    def operation(self, operation: str) -> OperationSeries:
+        """Return the series of calls named *operation*."""
+        series = self._operations.get(operation)
+        return series or self._new_operation(operation)
+
+    def resolved(self, error_type: str, duration: float) -> None:
+        """Count a name resolution that took *duration* seconds."""
+        child = self._lookups.get(error_type)
+        if child is None:
+            child = self.metrics.dns_lookup_duration.labels(self.name, error_type)
+            self._lookups[error_type] = child
+        child.observe(duration)
+
+    def circuits_renewed(self) -> None:
+        """Show every circuit as closed: a new session begins with new breakers."""
+        for server in tuple(self._servers.values()):
+            server.circuit_renewed()
+
+    def _new_server(self, origin: Origin) -> ServerSeries:
+        _, host, port = origin
+        with self._lock:
+            if len(self._servers) < _MAX_SERVERS:
+                series = ServerSeries(self.metrics, self.name, host, str(port))
+                self._servers[host, port] = series
+                return series
+            if self._other_servers is None:
+                self._other_servers = ServerSeries(self.metrics, self.name, OTHER, OTHER)
+            return self._other_servers
+
+    def _new_operation(self, operation: str) -> OperationSeries:
+        with self._lock:
+            # The unnamed operation is no name, so it does not count as one.
+            if len(self._operations) > _MAX_OPERATIONS:
+                operation = OTHER
+            series = self._operations.get(operation)
+            if series is None:
+                series = OperationSeries(self.metrics, self.name, operation)
+                self._operations[operation] = series
+            return series

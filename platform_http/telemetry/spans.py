@@ -1,0 +1,248 @@
+"""Spans of one client: an INTERNAL span per call where it may be resent, a CLIENT span per attempt.
+
+Only what the semantic conventions need for sampling is handed over at the start, from dicts that
+were built before. Everything that costs (redacting a URL, copying headers) waits until a span is
+known to record.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, cast
+
+from opentelemetry.context import get_current
+from opentelemetry.trace import SpanKind, Status, StatusCode, set_span_in_context
+
+from platform_http.telemetry.redaction import UrlRedaction
+from platform_http.telemetry.series import OTHER, known_method
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import aiohttp
+    from multidict import CIMultiDict, CIMultiDictProxy
+    from opentelemetry.context import Context
+    from opentelemetry.trace import Span, Tracer
+
+    from platform_http.call import Attempt, Call, Origin
+    from platform_http.settings import TelemetrySettings
+    from platform_http.telemetry.propagation import Propagation, Rights
+
+    AttributeValue = str | int | float | bool | list[str]
+
+_FAILED: Final = Status(StatusCode.ERROR)
+# Never captured, whatever the settings ask for.
+_DENIED_HEADERS: Final = frozenset({"authorization", "cookie", "set-cookie"})
+_DENIED_HEADER_PREFIX: Final = "proxy-"
+
+
+@dataclass(frozen=True, slots=True)
+class SpanShape:
+    """What all CLIENT spans of one method, origin and template have in common."""
+
+    name: str
+    attributes: dict[str, AttributeValue]
+    rights: Rights
+
+
+@dataclass(frozen=True, slots=True)
+class CallSpan:
+    """The span of a call, if it has one, and the parent of its attempts."""
+
+    span: Span | None
+    context: Context
+
+
+class ClientSpans:
+    """Starts and ends the spans of one client.
+
+    Args:
+        client: Name of the client.
+        settings: Which spans, and what they may show.
+        tracer: Where the spans come from.
+        propagation: Who may be told of them.
+        can_resend: Whether the client has a retry policy, which ``TELEMETRY__CALL_SPAN=auto``
+            goes by.
+    """
+
+    def __init__(
+        self,
+        client: str,
+        settings: TelemetrySettings,
+        tracer: Tracer,
+        propagation: Propagation,
+        *,
+        can_resend: bool,
+    ) -> None:
+        self._client = client
+        self._start_span = tracer.start_span
+        self._propagation = propagation
+        self._redact = UrlRedaction(settings.redact_query)
+        self._always = settings.call_span == "always"
+        self._by_policy = settings.call_span == "auto" and can_resend
+        self._call_attributes = {"platform_http.client": client}
+        self._request_headers = _captured("request", settings.capture_request_headers)
+        self._response_headers = _captured("response", settings.capture_response_headers)
+
+    def shape(self, method: str, origin: Origin, template: str) -> SpanShape:
+        """Return what the CLIENT spans of *method* to *origin* with *template* share."""
+        known = known_method(method)
+        attributes: dict[str, AttributeValue] = {
+            "http.request.method": known,
+            "server.address": origin.host,
+            "server.port": origin.port,
+            "service.peer.name": self._client,
+        }
+        name = known
+        if known == OTHER:
+            name = "HTTP"
+            attributes["http.request.method_original"] = method
+        if template:
+            name = f"{name} {template}"
+            attributes["url.template"] = template
+        return SpanShape(name, attributes, self._propagation.rights(origin))
+
+    def call_started(self, call: Call) -> None:
+        """Start the call's span, if it is to have one."""
+        context = get_current()
+        if self._always or (self._by_policy and call.max_attempts > 1):
+            span = self._start_span(
+                call.options.operation or self._client,
+                context=context,
+                attributes=self._call_attributes,
+            )
+            # A call that is sampled out must still be the parent: its attempts share the decision.
+            if span.get_span_context().is_valid:
+                context = set_span_in_context(span, context)
+            call.span = CallSpan(span if span.is_recording() else None, context)
+        else:
+            call.span = CallSpan(None, context)
+
+    def call_ended(self, call: Call) -> None:
+        """End the call's span."""
+        state = call.span
+        if not isinstance(state, CallSpan) or state.span is None:
+            return
+        span = state.span
+        try:
+            attributes: dict[str, AttributeValue] = {
+                "platform_http.attempts": call.attempts,
+                "platform_http.outcome": call.outcome or "",
+            }
+            if call.options.operation:
+                attributes["platform_http.operation"] = call.options.operation
+            if call.stop_reason:
+                attributes["platform_http.stop_reason"] = call.stop_reason
+            if call.error_type:
+                attributes["error.type"] = call.error_type
+            span.set_attributes(attributes)
+            if call.outcome in ("error", "rejected"):
+                span.set_status(_FAILED)
+        finally:
+            span.end()
+
+    def attempt_started(
+        self, attempt: Attempt, shape: SpanShape, request: aiohttp.ClientRequest
+    ) -> None:
+        """Start the attempt's span and name it to the server."""
+        call = attempt.call
+        context = call.span.context if isinstance(call.span, CallSpan) else get_current()
+        span = self._start_span(
+            shape.name, context=context, kind=SpanKind.CLIENT, attributes=shape.attributes
+        )
+        rights = shape.rights
+        try:
+            if span.is_recording():
+                attempt.span = span
+                self._describe(span, attempt, request)
+        finally:
+            if call.hops > 1 and not (rights.trace and rights.baggage):
+                self._propagation.withhold(request.headers, rights)
+            if rights.trace:
+                self._propagation.inject(request.headers, span, context, rights)
+
+    def attempt_ended(self, attempt: Attempt, error_type: str) -> None:
+        """End the attempt's span.
+
+        Args:
+            attempt: The attempt, which has ended.
+            error_type: Its ``error.type``, empty when it did not fail.
+        """
+        span = cast("Span | None", attempt.span)
+        if span is None:
+            return
+        attributes: dict[str, AttributeValue] = {"platform_http.connection.reused": attempt.reused}
+        try:
+            if attempt.status:
+                attributes["http.response.status_code"] = attempt.status
+            if error_type:
+                attributes["error.type"] = error_type
+            elif attempt.cancelled:
+                attributes["platform_http.cancelled"] = True
+            if attempt.protocol_version:
+                attributes["network.protocol.version"] = attempt.protocol_version
+            if attempt.peer is not None:
+                address, port = attempt.peer
+                attributes["network.peer.address"] = address
+                attributes["network.peer.port"] = port
+            _add_phases(attributes, attempt)
+            if self._response_headers and attempt.response_headers is not None:
+                _add_headers(attributes, self._response_headers, attempt.response_headers)
+            span.set_attributes(attributes)
+            if error_type:
+                span.set_status(_FAILED)
+        finally:
+            span.end()
+
+    def _describe(self, span: Span, attempt: Attempt, request: aiohttp.ClientRequest) -> None:
+        attributes: dict[str, AttributeValue] = {"url.full": self._redact(attempt.url)}
+        if attempt.number > 1:
+            attributes["http.request.resend_count"] = attempt.number - 1
+        if self._request_headers:
+            _add_headers(attributes, self._request_headers, request.headers)
+        span.set_attributes(attributes)
+
+
+def exemplar(span: Span) -> dict[str, str] | None:
+    """Return the labels that lead from a sample to *span*, or ``None`` if it is not sampled."""
+    context = span.get_span_context()
+    if not context.trace_flags.sampled:
+        return None
+    return {"trace_id": f"{context.trace_id:032x}", "span_id": f"{context.span_id:016x}"}
+
+
+def _add_phases(attributes: dict[str, AttributeValue], attempt: Attempt) -> None:
+    """Add the phases that took place; one that never ended lasted until the attempt's end."""
+    end = attempt.ended
+    if attempt.queue_started:
+        queue = (attempt.queue_ended or end) - attempt.queue_started
+        attributes["platform_http.phase.queue_ms"] = queue * 1000
+    if attempt.dns_started:
+        dns = (attempt.dns_ended or end) - attempt.dns_started
+        attributes["platform_http.phase.dns_ms"] = dns * 1000
+    if attempt.connect_started:
+        connect = (attempt.connect_ended or end) - attempt.connect_started
+        attributes["platform_http.phase.connect_ms"] = connect * 1000
+    if attempt.status and attempt.sent_at:
+        attributes["platform_http.phase.ttfb_ms"] = (end - attempt.sent_at) * 1000
+
+
+def _captured(side: str, names: Iterable[str]) -> tuple[tuple[str, str], ...]:
+    """Return pairs of header name and attribute name, without those that are denied."""
+    wanted = {name.strip().lower() for name in names}
+    return tuple(
+        (name, f"http.{side}.header.{name}")
+        for name in sorted(wanted)
+        if name not in _DENIED_HEADERS and not name.startswith(_DENIED_HEADER_PREFIX)
+    )
+
+
+def _add_headers(
+    attributes: dict[str, AttributeValue],
+    captured: tuple[tuple[str, str], ...],
+    headers: CIMultiDict[str] | CIMultiDictProxy[str],
+) -> None:
+    for name, attribute in captured:
+        values = headers.getall(name, None)
+        if values:
+            attributes[attribute] = list(values)

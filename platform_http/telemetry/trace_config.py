@@ -1,0 +1,184 @@
+"""The TraceConfig: opens and closes calls, and times the phases of connections.
+
+There is exactly one per session, because aiohttp pays for every configured one on every request.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, cast
+
+import aiohttp
+
+from platform_http.call import (
+    CURRENT_ATTEMPT,
+    DEFAULT_OPTIONS,
+    AttemptResponse,
+    BodyEnd,
+    Call,
+    CallOptions,
+)
+from platform_http.errors import RequestRejectedError
+from platform_http.outcomes import error_type, is_raised_status, translate, was_raised_by_aiohttp
+
+if TYPE_CHECKING:
+    import asyncio
+    from types import SimpleNamespace
+
+    from platform_http.call import Attempt, Client
+
+
+def trace_config(client: Client) -> aiohttp.TraceConfig:
+    """Return the TraceConfig that opens and closes the calls of *client*.
+
+    It must be the session's first: a foreign hook that raised before it would leave a call open.
+    """
+
+    def open_call(trace_request_ctx: object = None) -> Call:
+        ours = isinstance(trace_request_ctx, CallOptions)
+        return Call(client, cast("CallOptions", trace_request_ctx) if ours else DEFAULT_OPTIONS)
+
+    # aiohttp asks for a SimpleNamespace and only ever hands the object back to the hooks.
+    config = aiohttp.TraceConfig(cast("type[SimpleNamespace]", open_call))
+    calls = _Calls(client)
+    config.on_request_start.append(calls.started)  # type: ignore[arg-type] # the context is our Call
+    config.on_request_end.append(calls.ended)  # type: ignore[arg-type] # the context is our Call
+    config.on_request_exception.append(calls.failed)  # type: ignore[arg-type] # the context is our Call
+    phases = _Phases(client.loop)
+    config.on_connection_queued_start.append(phases.queue_started)
+    config.on_connection_queued_end.append(phases.queue_ended)
+    config.on_connection_create_start.append(phases.connect_started)
+    config.on_connection_create_end.append(phases.connect_ended)
+    config.on_connection_reuseconn.append(phases.reused)
+    config.on_dns_resolvehost_start.append(phases.dns_started)
+    config.on_dns_resolvehost_end.append(phases.dns_ended)
+    config.on_request_headers_sent.append(phases.headers_sent)
+    return config
+
+
+def translation_config() -> aiohttp.TraceConfig:
+    """Return the TraceConfig that gives escaped exceptions their public form.
+
+    It must be the session's last: the exception that it raises keeps later hooks from running.
+    """
+    config = aiohttp.TraceConfig()
+    config.on_request_exception.append(_raise_translated)
+    return config
+
+
+async def _raise_translated(
+    session: aiohttp.ClientSession,  # noqa: ARG001 - signature of the hook
+    context: object,  # noqa: ARG001 - signature of the hook
+    params: aiohttp.TraceRequestExceptionParams,
+) -> None:
+    error = params.exception
+    if isinstance(error, Exception) and was_raised_by_aiohttp(error):
+        public = translate(error, params.url)
+        if public is not error:
+            raise public from error
+
+
+class _Calls:
+    """Hooks that run once per call."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._clock = client.loop.time
+
+    async def started(
+        self,
+        session: aiohttp.ClientSession,  # noqa: ARG002 - signature of the hook
+        call: Call,
+        params: aiohttp.TraceRequestStartParams,
+    ) -> None:
+        call.open(params.method, params.headers, self._clock())
+
+    async def ended(
+        self,
+        session: aiohttp.ClientSession,  # noqa: ARG002 - signature of the hook
+        call: Call,
+        params: aiohttp.TraceRequestEndParams,
+    ) -> None:
+        call.leave()
+        call.status = params.response.status
+        attempt = cast("AttemptResponse", params.response).attempt
+        if attempt is None:
+            self._client.observer.policy_bypassed(call)
+            self._close_by_status(call)
+        elif attempt.body is BodyEnd.COMPLETE:
+            self._close_by_status(call)
+        else:
+            attempt.when_ended(functools.partial(self._body_ended, call))
+
+    async def failed(
+        self,
+        session: aiohttp.ClientSession,  # noqa: ARG002 - signature of the hook
+        call: Call,
+        params: aiohttp.TraceRequestExceptionParams,
+    ) -> None:
+        call.leave()
+        error: BaseException = params.exception
+        if not isinstance(error, Exception):
+            call.close("cancelled", "", self._clock())
+        elif is_raised_status(error):
+            # ``raise_for_status`` changes how the caller hears of a status, not what it means.
+            call.status = cast("aiohttp.ClientResponseError", error).status
+            self._close_by_status(call)
+        else:
+            error = translate(error, params.url) if was_raised_by_aiohttp(error) else error
+            refused = isinstance(error, RequestRejectedError) and call.sent == 0
+            call.close("rejected" if refused else "error", error_type(error), self._clock())
+
+    def _body_ended(self, call: Call, attempt: Attempt) -> None:
+        if attempt.body is BodyEnd.FAILED and attempt.body_error is not None:
+            call.close("error", error_type(attempt.body_error), self._clock())
+        elif attempt.body is BodyEnd.CANCELLED:
+            call.close("cancelled", "", self._clock())
+        else:
+            self._close_by_status(call)
+
+    def _close_by_status(self, call: Call) -> None:
+        status = call.status
+        if status >= 500 or status == 429:
+            call.close("error", str(status), self._clock())
+        else:
+            call.close("success", "", self._clock())
+
+
+class _Phases:
+    """Hooks that run per attempt. DNS hooks run in another task, which shares the attempt."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._clock = loop.time
+
+    async def queue_started(self, *_: object) -> None:
+        if (attempt := CURRENT_ATTEMPT.get()) is not None and not attempt.queue_started:
+            attempt.queue_started = self._clock()
+
+    async def queue_ended(self, *_: object) -> None:
+        if (attempt := CURRENT_ATTEMPT.get()) is not None:
+            attempt.queue_ended = self._clock()
+
+    async def connect_started(self, *_: object) -> None:
+        if (attempt := CURRENT_ATTEMPT.get()) is not None:
+            attempt.connect_started = self._clock()
+
+    async def connect_ended(self, *_: object) -> None:
+        if (attempt := CURRENT_ATTEMPT.get()) is not None:
+            attempt.connect_ended = self._clock()
+
+    async def reused(self, *_: object) -> None:
+        if (attempt := CURRENT_ATTEMPT.get()) is not None:
+            attempt.reused = True
+
+    async def dns_started(self, *_: object) -> None:
+        if (attempt := CURRENT_ATTEMPT.get()) is not None:
+            attempt.dns_started = self._clock()
+
+    async def dns_ended(self, *_: object) -> None:
+        if (attempt := CURRENT_ATTEMPT.get()) is not None:
+            attempt.dns_ended = self._clock()
+
+    async def headers_sent(self, *_: object) -> None:
+        if (attempt := CURRENT_ATTEMPT.get()) is not None:
+            attempt.mark_sent(self._clock())

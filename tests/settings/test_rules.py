@@ -1,0 +1,286 @@
+from __future__ import annotations
+
+import importlib.util
+import math
+
+import pytest
+
+from platform_http.errors import ConfigurationError
+from platform_http.settings import HttpSettings
+from platform_http.settings.model import Profile
+from platform_http.settings.rules import Statement, violations
+
+
+def _broken(**values: object) -> list[str]:
+    """Return the rules' violations of constructor values, whether their policies exist or not."""
+    try:
+        HttpSettings(**values)
+    except ConfigurationError as error:
+        return [line for line in error.violations if "not available yet" not in line]
+    return []
+
+
+TIMEOUT_CONTRADICTIONS = [
+    ({"attempt": 5, "total": 4}, "timeout.attempt is longer than timeout.total"),
+    ({"attempt": 2, "connect": 2}, "timeout.connect must be less than timeout.attempt"),
+    ({"attempt": 2, "pool": 3}, "timeout.pool must be less than timeout.attempt"),
+    (
+        {"attempt": 2, "pool": 1, "connect": 1},
+        "timeout.pool + timeout.connect must be less than timeout.attempt",
+    ),
+    ({"total": 2, "connect": 2}, "timeout.connect must be less than timeout.total"),
+    (
+        {"total": 2, "pool": 1.5, "connect": 1.5, "read": 1},
+        "timeout.pool + timeout.connect must be less than timeout.total",
+    ),
+    (
+        {"total": math.inf, "attempt": 2, "pool": 3},
+        "timeout.pool must be less than timeout.attempt",
+    ),
+]
+
+
+@pytest.mark.parametrize(("timeout", "expected"), TIMEOUT_CONTRADICTIONS)
+def test_timeouts_that_do_not_nest_refuse(timeout, expected):
+    (line,) = _broken(timeout=timeout)
+    assert line == f"{expected}; lower the first or raise the second"
+
+
+@pytest.mark.parametrize(
+    "timeout",
+    [
+        {"total": 2},
+        {"attempt": 20},
+        {"connect": 5},
+        {"pool": 50},
+        {"connect": 5, "pool": 5},
+        {"read": 50},
+        {"total": 2, "connect": 1.9},
+        {"attempt": 2, "total": 2},
+        {"attempt": 2, "connect": 1, "pool": 0.9},
+        {"attempt": math.inf, "total": 2},
+        {"attempt": math.inf, "connect": 5, "total": 2},
+        {"total": math.inf, "attempt": 100},
+        {"attempt": 2, "connect": math.inf},
+        {"total": 2, "pool": math.inf, "connect": math.inf},
+    ],
+)
+def test_timeouts_that_nest_or_are_off_are_accepted(timeout):
+    assert _broken(timeout=timeout) == []
+
+
+PAIRS = [
+    # A contradiction, and the same values far enough apart.
+    (
+        {"concurrency": {"queue_timeout": 6}, "timeout": {"total": 5}},
+        {"concurrency": {"queue_timeout": 5}, "timeout": {"total": 5}},
+        "concurrency.queue_timeout is longer than timeout.total",
+    ),
+    (
+        {"circuit_breaker": {"window": 7}, "timeout": {"attempt": 4}},
+        {"circuit_breaker": {"window": 8}, "timeout": {"attempt": 4}},
+        "circuit_breaker.window is shorter than twice timeout.attempt",
+    ),
+    (
+        {"hedging": {"delay": 7}, "timeout": {"attempt": 4, "total": 10}},
+        {"hedging": {"delay": 6}, "timeout": {"attempt": 4, "total": 10}},
+        "hedging.delay + timeout.attempt is longer than timeout.total",
+    ),
+    (
+        {"hedging": {"delay": 11}, "timeout": {"total": 10}},
+        {"hedging": {"delay": 10}, "timeout": {"total": 10}},
+        "hedging.delay is longer than timeout.total",
+    ),
+    (
+        {"concurrency": {"limit": 30}, "pool": {"limit": 29}},
+        {"concurrency": {"limit": 30}, "pool": {"limit": 30}},
+        "concurrency.limit is larger than pool.limit",
+    ),
+    (
+        {"concurrency": {"limit": 30}, "pool": {"limit_per_host": 29}},
+        {"concurrency": {"limit": 30}, "pool": {"limit_per_host": 0}},
+        "concurrency.limit is larger than pool.limit_per_host",
+    ),
+    (
+        {"circuit_breaker": {"slow_call_duration": 1}},
+        {"circuit_breaker": {"slow_call_duration": 1, "slow_call_ratio": 0.5}},
+        "circuit_breaker.slow_call_duration has no effect alone; set",
+    ),
+    (
+        {"circuit_breaker": {"slow_call_ratio": 0.5}},
+        {"circuit_breaker": {"slow_call_duration": None, "slow_call_ratio": None}},
+        "circuit_breaker.slow_call_ratio has no effect alone",
+    ),
+    (
+        {"rate_limit": {"store": "redis://cache.test"}},
+        {"rate_limit": {"store": "redis://cache.test", "fallback_rate": 5}},
+        "rate_limit.store is shared and may be away; set PLATFORM_HTTP_RATE_LIMIT__FALLBACK_RATE",
+    ),
+    (
+        {"retry": {"backoff_initial": 3, "backoff_max": 2}},
+        {"retry": {"backoff_initial": 2, "backoff_max": 2}},
+        "retry.backoff_initial is longer than retry.backoff_max",
+    ),
+    (
+        {"retry": {"backoff_throttled": 3, "backoff_max": 2}},
+        {"retry": {"backoff_max": 0.01}},
+        "retry.backoff_throttled is longer than retry.backoff_max",
+    ),
+    (
+        {"circuit_breaker": {"open_duration": 3, "open_duration_max": 2}},
+        {"circuit_breaker": {"open_duration": 100}},
+        "circuit_breaker.open_duration is longer than circuit_breaker.open_duration_max",
+    ),
+    (
+        {"tls": {"verify": False}},
+        {"tls": {"verify": False, "allow_insecure": True}},
+        "tls.verify switches certificate checks off",
+    ),
+    (
+        {"tls": {"verify": False, "allow_insecure": False}},
+        {"tls": {"allow_insecure": True}},
+        "tls.verify switches certificate checks off; turn them on, or set tls.allow_insecure",
+    ),
+    (
+        {"tls": {"trust": "file"}},
+        {"tls": {"trust": "file", "ca_file": "ca.pem"}},
+        "tls.trust is file without a file; set PLATFORM_HTTP_TLS__CA_FILE",
+    ),
+    (
+        {"tls": {"trust": "certifi", "ca_file": "ca.pem"}},
+        {"tls": {"ca_file": "ca.pem"}},
+        "tls.ca_file has no effect unless tls.trust is file",
+    ),
+    (
+        {"tls": {"key_file": "key.pem"}},
+        {"tls": {"key_file": "key.pem", "cert_file": "cert.pem"}},
+        "tls.key_file has no effect without a certificate",
+    ),
+    (
+        {"tls": {"key_password": "x"}},
+        {"tls": {"key_password": "x", "cert_file": "both.pem"}},
+        "tls.key_password has no effect without a certificate",
+    ),
+    (
+        {"proxy": {"username": "u"}},
+        {"proxy": {"username": "u", "url": "http://proxy.test"}},
+        "proxy.username has no effect without a proxy",
+    ),
+    (
+        {"proxy": {"password": "p"}},
+        {"proxy": {"password": "p", "from_env": True}},
+        "proxy.password has no effect without a proxy",
+    ),
+    (
+        {"egress": {"mode": "public"}, "proxy": {"url": "http://proxy.test"}},
+        {
+            "egress": {"mode": "public", "trust_proxy": True},
+            "proxy": {"url": "http://proxy.test"},
+        },
+        "egress.mode is public, but behind a proxy only the proxy sees addresses",
+    ),
+    (
+        {"egress": {"mode": "public"}, "proxy": {"from_env": True}},
+        {"egress": {"mode": "public"}},
+        "egress.mode is public, but behind a proxy only the proxy sees addresses",
+    ),
+    (
+        {"auth": {"scheme": "basic", "username": "u"}},
+        {"auth": {"scheme": "basic", "username": "u", "password": "p"}},
+        "auth.scheme is basic; set PLATFORM_HTTP_AUTH__PASSWORD",
+    ),
+    (
+        {"auth": {"scheme": "digest", "password": "p"}},
+        {"auth": {"scheme": "digest", "username": "u", "password": "p"}},
+        "auth.scheme is digest; set PLATFORM_HTTP_AUTH__USERNAME",
+    ),
+    (
+        {"auth": {"scheme": "bearer"}},
+        {"auth": {"scheme": "bearer", "token": "t"}},
+        "auth.scheme is bearer; set either PLATFORM_HTTP_AUTH__TOKEN or",
+    ),
+    (
+        {"auth": {"scheme": "bearer", "token": "t", "token_file": "f"}},
+        {"auth": {"scheme": "bearer", "token_file": "f"}},
+        "auth.scheme is bearer; set either auth.token or auth.token_file",
+    ),
+    (
+        {
+            "auth": {
+                "scheme": "oauth2_client_credentials",
+                "token_url": "https://login.test/token",
+                "client_id": "c",
+            }
+        },
+        {
+            "auth": {
+                "scheme": "oauth2_client_credentials",
+                "token_url": "https://login.test/token",
+                "client_id": "c",
+                "client_secret": "s",
+            }
+        },
+        "auth.scheme is oauth2_client_credentials; set PLATFORM_HTTP_AUTH__CLIENT_SECRET",
+    ),
+]
+
+
+@pytest.mark.parametrize(("wrong", "right", "expected"), PAIRS)
+def test_values_that_contradict_each_other_refuse_and_those_that_do_not_start(
+    wrong, right, expected
+):
+    (line,) = _broken(**wrong)
+    assert line.startswith(expected)
+    assert _broken(**right) == []
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"concurrency": {"queue_timeout": 50}},
+        {"concurrency": {"queue_timeout": None}, "timeout": {"total": 2}},
+        {"circuit_breaker": {"window": 1}},
+        {"timeout": {"attempt": 100}},
+        {"hedging": {"delay": 50}},
+        {"hedging": {"delay": "p95"}, "timeout": {"total": 1}},
+        {"concurrency": {"limit": 500}},
+        {"concurrency": {"limit": 0}, "pool": {"limit": 1, "limit_per_host": 1}},
+        {"pool": {"limit": 1}},
+    ],
+)
+def test_what_was_not_set_contradicts_nothing(values):
+    assert _broken(**values) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "module", "expected"),
+    [
+        (
+            {"proxy": {"url": "socks5://proxy.test"}},
+            "python_socks",
+            "proxy.url needs the library python_socks; install platform-http[socks]",
+        ),
+        (
+            {"dns": {"nameservers": ["10.0.0.1"]}},
+            "aiodns",
+            "dns.nameservers needs the library aiodns; install platform-http[dns]",
+        ),
+    ],
+)
+def test_a_setting_whose_library_is_missing_refuses(values, module, expected, monkeypatch):
+    assert _broken(**values) == []
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == module else find(name)
+    )
+    assert _broken(**values) == [expected]
+
+
+def test_a_contradiction_and_a_missing_policy_are_told_together(violations):
+    lines = violations(CONCURRENCY__LIMIT="50", POOL__LIMIT="30")
+    assert any("is larger than" in line for line in lines)
+    assert any("not available yet" in line for line in lines)
+
+
+def test_rules_hold_for_plain_defaults():
+    assert list(violations(Statement(values=Profile(), labels={}))) == []

@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+from opentelemetry.sdk.trace import sampling
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics
+from prometheus_client.parser import text_string_to_metric_families as plain_text
+
+from platform_http.telemetry.exposition import render
+
+ROOT = Path(__file__).parents[2]
+OPEN_METRICS = "application/openmetrics-text; version=1.0.0,text/plain;version=0.0.4;q=0.5"
+
+
+def one_call(scene):
+    call = scene.call()
+    attempt, _ = scene.attempt(call)
+    scene.answer(attempt)
+    call.close("success", "", scene.now)
+
+
+def exemplars(scene):
+    content, _ = render(scene.registry, OPEN_METRICS)
+    return {
+        family.name: sample.exemplar.labels
+        for family in open_metrics(content.decode())
+        for sample in family.samples
+        if sample.exemplar
+    }
+
+
+@pytest.mark.parametrize("accept", [None, "", "*/*", "text/html"])
+def test_plain_text_is_the_answer_to_whoever_does_not_ask_for_more(scene, accept):
+    one_call(scene)
+    content, content_type = render(scene.registry, accept)
+    assert content_type.startswith("text/plain")
+    names = {family.name for family in plain_text(content.decode())}
+    assert "http_client_request_duration_seconds" in names
+
+
+def test_open_metrics_is_what_prometheus_gets_and_it_parses(scene):
+    one_call(scene)
+    content, content_type = render(scene.registry, OPEN_METRICS)
+    assert content_type.startswith("application/openmetrics-text")
+    assert content.endswith(b"# EOF\n")
+    units = {family.name: family.unit for family in open_metrics(content.decode())}
+    assert units["http_client_request_duration_seconds"] == "seconds"
+    assert units["http_client_response_body_size_bytes"] == "bytes"
+
+
+def test_durations_carry_exemplars_that_lead_to_their_sampled_spans(scene):
+    one_call(scene)
+    attempt, whole = scene.exporter.get_finished_spans()
+    assert exemplars(scene) == {
+        name: {
+            "trace_id": f"{span.context.trace_id:032x}",
+            "span_id": f"{span.context.span_id:016x}",
+        }
+        for name, span in (
+            ("http_client_request_duration_seconds", attempt),
+            ("platform_http_call_duration_seconds", whole),
+        )
+    }
+
+
+def test_a_span_that_is_not_sampled_is_no_exemplar(make_scene):
+    class RecordOnly(sampling.Sampler):
+        def should_sample(self, *args, **kwargs):
+            return sampling.SamplingResult(sampling.Decision.RECORD_ONLY)
+
+        def get_description(self):
+            return "record only"
+
+    for options in ({"sampler": sampling.ALWAYS_OFF}, {"sampler": RecordOnly()}, {"sdk": False}):
+        scene = make_scene(**options)
+        one_call(scene)
+        assert exemplars(scene) == {}
+
+
+def test_in_multiprocess_mode_the_page_is_that_of_the_workers_files(scene, monkeypatch, tmp_path):
+    one_call(scene)
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    content, _ = render(scene.registry, OPEN_METRICS)
+    assert content == b"# EOF\n"
+
+
+WORKER = """
+import multiprocessing
+import sys
+
+from prometheus_client import CollectorRegistry, multiprocess
+
+from platform_http.telemetry.exposition import render
+from tests.telemetry.stand_ins import Scene
+
+
+def work(stay):
+    scene = Scene()
+    call = scene.call()
+    attempt, _ = scene.attempt(call)
+    scene.answer(attempt)
+    call.close("success", "", scene.now)
+    still_open, _ = scene.attempt(scene.call())
+    scene.telemetry.insecure_setting("TLS__VERIFY")
+    scene.close()
+    if stay:
+        sys.stdin.readline()
+
+
+if sys.argv[1] == "work":
+    work(False)
+    print("ready", flush=True)
+    sys.stdin.readline()
+else:
+    if sys.argv[1] == "dead":
+        multiprocess.mark_process_dead(int(sys.argv[2]))
+    content, _ = render(CollectorRegistry(), "application/openmetrics-text; version=1.0.0")
+    sys.stdout.buffer.write(content)
+"""
+
+
+def test_workers_share_one_page_in_multiprocess_mode(tmp_path):
+    script = tmp_path / "worker.py"
+    script.write_text(textwrap.dedent(WORKER))
+    samples_dir = tmp_path / "samples"
+    samples_dir.mkdir()
+    environ = {
+        **os.environ,
+        "PROMETHEUS_MULTIPROC_DIR": str(samples_dir),
+        "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]),
+    }
+
+    def start(*args):
+        return subprocess.Popen(
+            [sys.executable, str(script), *args],
+            env=environ,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def page(*args):
+        with start(*args) as process:
+            content, _ = process.communicate()
+        assert process.returncode == 0
+        return {
+            (sample.name, *sorted(sample.labels.items())): sample
+            for family in open_metrics(content)
+            for sample in family.samples
+        }
+
+    def value(samples, name, **labels):
+        found = [
+            sample.value
+            for sample in samples.values()
+            if sample.name == name and labels.items() <= sample.labels.items()
+        ]
+        assert len(found) == 1, (name, found)
+        return found[0]
+
+    workers = [start("work") for _ in range(2)]
+    try:
+        for worker in workers:
+            assert worker.stdout.readline() == "ready\n"
+        samples = page("render")
+        labels = {"client": "billing", "http_request_method": "GET"}
+        calls = {"client": "billing", "outcome": "success", "operation": ""}
+        assert value(samples, "platform_http_calls_total", **calls) == 2
+        assert value(samples, "http_client_request_duration_seconds_count", **labels) == 2
+        assert value(samples, "http_client_active_requests", **labels) == 2
+        assert value(samples, "platform_http_pool_limit") == 200
+        assert value(samples, "platform_http_circuit_state", state="closed") == 2
+        assert value(samples, "platform_http_insecure_settings") == 1
+        assert value(samples, "platform_http_build_info") == 1
+        assert not [sample for sample in samples.values() if sample.exemplar]
+    finally:
+        for worker in workers:
+            worker.communicate("\n")
+    samples = page("dead", str(workers[0].pid))
+    assert value(samples, "http_client_active_requests", **labels) == 1
+    assert value(samples, "platform_http_calls_total", **calls) == 2

@@ -1,0 +1,432 @@
+from __future__ import annotations
+
+import gc
+import platform
+import weakref
+
+import aiohttp
+import pytest
+from prometheus_client import CollectorRegistry, Gauge
+
+from platform_http.call import Origin
+from platform_http.errors import ConfigurationError
+from platform_http.telemetry.metrics import Metrics
+
+SERVER = {"server_address": "api.example.com", "server_port": "80"}
+ORIGIN = Origin("http", "api.example.com", 80)
+DURATION = [
+    *("0.005", "0.01", "0.025", "0.05", "0.075", "0.1", "0.25", "0.5", "0.75"),
+    *("1.0", "2.5", "5.0", "7.5", "10.0", "+Inf"),
+]
+
+CONTRACT = {
+    "http_client_request_duration_seconds": (
+        "histogram",
+        (
+            "client http_request_method server_address server_port url_template "
+            "http_response_status_code error_type"
+        ),
+    ),
+    "http_client_active_requests": (
+        "gauge",
+        "client http_request_method server_address server_port",
+    ),
+    "http_client_open_connections": (
+        "gauge",
+        "client server_address server_port http_connection_state",
+    ),
+    "http_client_request_time_in_queue_seconds": (
+        "histogram",
+        "client server_address server_port",
+    ),
+    "http_client_connection_duration_seconds": (
+        "histogram",
+        "client server_address server_port",
+    ),
+    "http_client_request_body_size_bytes": ("histogram", "client http_request_method"),
+    "http_client_response_body_size_bytes": ("histogram", "client http_request_method"),
+    "dns_lookup_duration_seconds": ("histogram", "client error_type"),
+    "platform_http_connect_duration_seconds": (
+        "histogram",
+        "client server_address server_port error_type",
+    ),
+    "platform_http_time_to_first_byte_seconds": ("histogram", "client http_request_method"),
+    "platform_http_calls": ("counter", "client operation outcome error_type"),
+    "platform_http_call_duration_seconds": ("histogram", "client operation outcome"),
+    "platform_http_retries": ("counter", "client server_address server_port reason"),
+    "platform_http_retry_stops": ("counter", "client reason"),
+    "platform_http_circuit_state": ("gauge", "client server_address server_port state"),
+    "platform_http_circuit_transitions": ("counter", "client server_address server_port to"),
+    "platform_http_rejections": ("counter", "client server_address server_port reason"),
+    "platform_http_pool_limit": ("gauge", "client"),
+    "platform_http_insecure_settings": ("gauge", "client setting"),
+    "platform_http_policy_bypass": ("counter", "client"),
+    "platform_http_telemetry_errors": ("counter", "client hook"),
+    "platform_http_event_loop_lag_seconds": ("histogram", ""),
+    "platform_http_build_info": ("gauge", "version aiohttp python"),
+}
+
+
+def exercise(scene):
+    """Make every metric have a sample."""
+    call = scene.call(operation="invoices.get", url_template="/invoices/{id}")
+    attempt, _ = scene.attempt(call)
+    attempt.queue_started, attempt.queue_ended = 1.0, 2.0
+    attempt.dns_started, attempt.dns_ended = 1.0, 2.0
+    attempt.connect_started, attempt.connect_ended = 1.0, 2.0
+    scene.answer(attempt, 503)
+    telemetry = scene.telemetry
+    telemetry.resent(attempt, "503", 0.1)
+    telemetry.retry_stopped(call, "exhausted")
+    telemetry.rejected(call, ORIGIN, "circuit_open")
+    telemetry.circuit_changed(ORIGIN, "closed", "open")
+    telemetry.policy_bypassed(call)
+    telemetry.connection_opened(ORIGIN)
+    telemetry.connection_idle(ORIGIN)
+    telemetry.connection_reused(ORIGIN)
+    telemetry.connection_closed(ORIGIN, active=True, duration=3.0)
+    telemetry.insecure_setting("TLS__VERIFY")
+    telemetry.hook_failed("call_ended", ValueError())
+    call.request_body_size = call.response_body_size = 5
+    call.close("error", "503", scene.now)
+
+
+def test_names_types_and_labels_are_those_of_the_contract(scene):
+    exercise(scene)
+    scene.metrics.event_loop_lag.observe(0)
+    found = {}
+    for family in scene.registry.collect():
+        labels = {
+            tuple(label for label in sample.labels if label != "le") for sample in family.samples
+        }
+        assert len(labels) == 1, family.name
+        found[family.name] = (family.type, " ".join(labels.pop()))
+    assert found == CONTRACT
+
+
+@pytest.mark.parametrize(
+    ("name", "bounds"),
+    [
+        ("http_client_request_duration_seconds", DURATION),
+        ("platform_http_call_duration_seconds", [*DURATION[:-1], "30.0", "60.0", "+Inf"]),
+        (
+            "http_client_response_body_size_bytes",
+            [
+                *("256.0", "1024.0", "4096.0", "16384.0", "65536.0", "262144.0"),
+                *("1.048576e+06", "4.194304e+06", "1.6777216e+07", "6.7108864e+07", "+Inf"),
+            ],
+        ),
+    ],
+)
+def test_buckets_are_those_of_the_contract(scene, name, bounds):
+    exercise(scene)
+    family = next(family for family in scene.registry.collect() if family.name == name)
+    found = [sample.labels["le"] for sample in family.samples if sample.name.endswith("_bucket")]
+    assert found[: len(bounds)] == bounds
+
+
+def test_metrics_are_registered_once_per_registry_and_die_with_it():
+    first, second = CollectorRegistry(), CollectorRegistry()
+    assert Metrics.of(first) is Metrics.of(first)
+    assert Metrics.of(first) is not Metrics.of(second)
+    watched = weakref.ref(first)
+    del first
+    gc.collect()
+    assert watched() is None
+
+
+def test_a_foreign_metric_of_the_same_name_is_refused_with_a_remedy_and_no_trace():
+    registry = CollectorRegistry()
+    Gauge("platform_http_pool_limit", "not ours", registry=registry)
+    with pytest.raises(ConfigurationError, match=r"platform_http_pool_limit.*registry="):
+        Metrics.of(registry)
+    assert [family.name for family in registry.collect()] == ["platform_http_pool_limit"]
+
+
+def test_build_info_names_the_versions(scene):
+    family = next(
+        family for family in scene.registry.collect() if family.name == "platform_http_build_info"
+    )
+    (sample,) = family.samples
+    assert sample.value == 1
+    assert sample.labels["aiohttp"] == aiohttp.__version__
+    assert sample.labels["python"] == platform.python_version()
+    assert sample.labels["version"]
+
+
+def test_outcomes_exist_before_the_first_call_and_before_each_first_of_an_operation(scene):
+    for outcome in ("success", "error", "rejected"):
+        assert scene.sample("platform_http_calls_total", outcome=outcome) == 0
+    call = scene.call(operation="invoices.get")
+    call.close("success", "", scene.now)
+    for outcome, count in (("success", 1), ("error", 0), ("rejected", 0)):
+        labels = {"operation": "invoices.get", "outcome": outcome}
+        assert scene.sample("platform_http_calls_total", **labels) == count
+    assert scene.sample("platform_http_calls_total", outcome="cancelled") is None
+
+
+def test_a_recovered_call_is_three_attempt_samples_and_one_success(scene):
+    call = scene.call()
+    for status in (503, 503, 200):
+        attempt, _ = scene.attempt(call)
+        scene.answer(attempt, status)
+    call.close("success", "", scene.now)
+    name = "http_client_request_duration_seconds_count"
+    labels = {"http_request_method": "GET", **SERVER}
+    assert scene.sample(name, **labels, http_response_status_code="200") == 1
+    failed = {"http_response_status_code": "503", "error_type": "503"}
+    assert scene.sample(name, **labels, **failed) == 2
+    assert scene.sample("platform_http_calls_total", outcome="success") == 1
+    total = scene.sample("platform_http_call_duration_seconds_sum", outcome="success")
+    assert total == pytest.approx(0.06)
+
+
+def test_a_cancelled_attempt_has_one_sample_that_is_neither_answer_nor_error(scene):
+    attempt, _ = scene.attempt(scene.call())
+    attempt.connect_started = attempt.dns_started = scene.now
+    scene.cancel(attempt)
+    labels = {"http_request_method": "GET", **SERVER}
+    assert scene.sample("http_client_request_duration_seconds_count", **labels) == 1
+    assert scene.sample("platform_http_connect_duration_seconds_count", **SERVER) == 0
+    assert scene.sample("dns_lookup_duration_seconds_count") is None
+    assert scene.sample("http_client_active_requests", **labels) == 0
+
+
+def test_active_requests_counts_attempts_up_to_their_headers(scene):
+    labels = {"http_request_method": "GET", **SERVER}
+    call = scene.call()
+    attempts = [scene.attempt(call)[0] for _ in range(3)]
+    assert scene.sample("http_client_active_requests", **labels) == 3
+    scene.answer(attempts[0])
+    scene.fail(attempts[1], "connection_error")
+    scene.cancel(attempts[2])
+    assert scene.sample("http_client_active_requests", **labels) == 0
+
+
+def test_phases_are_sampled_when_they_took_place(scene):
+    attempt, _ = scene.attempt(scene.call())
+    attempt.queue_started, attempt.queue_ended = 10.0, 10.5
+    attempt.dns_started, attempt.dns_ended = 10.5, 10.75
+    attempt.connect_started, attempt.connect_ended = 10.5, 11.5
+    scene.answer(attempt, 200, after=0.25)
+    assert scene.sample("http_client_request_time_in_queue_seconds_sum", **SERVER) == 0.5
+    assert scene.sample("dns_lookup_duration_seconds_sum") == 0.25
+    assert scene.sample("platform_http_connect_duration_seconds_sum", **SERVER) == 1.0
+    labels = {"http_request_method": "GET"}
+    assert scene.sample("platform_http_time_to_first_byte_seconds_sum", **labels) == 0.25
+
+
+def test_a_reused_connection_has_no_phase_samples(scene):
+    attempt, _ = scene.attempt(scene.call())
+    attempt.reused = True
+    scene.answer(attempt)
+    assert scene.sample("http_client_request_time_in_queue_seconds_count", **SERVER) == 0
+    assert scene.sample("platform_http_connect_duration_seconds_count", **SERVER) == 0
+
+
+def test_failed_phases_are_sampled_with_their_error_type(scene):
+    attempt, _ = scene.attempt(scene.call())
+    attempt.dns_started = attempt.connect_started = scene.now
+    scene.fail(attempt, "name_resolution_error", after=0.5)
+    again, _ = scene.attempt(scene.call())
+    again.dns_started = again.connect_started = scene.now
+    scene.fail(again, "name_resolution_error", after=0.5)
+    failed = {"error_type": "name_resolution_error"}
+    assert scene.sample("dns_lookup_duration_seconds_sum", **failed) == 1.0
+    assert scene.sample("platform_http_connect_duration_seconds_sum", **SERVER, **failed) == 1.0
+    labels = {"http_request_method": "GET"}
+    assert scene.sample("platform_http_time_to_first_byte_seconds_count", **labels) == 0
+
+
+def test_a_wait_for_the_pool_that_was_given_up_is_sampled_too(scene):
+    attempt, _ = scene.attempt(scene.call())
+    attempt.queue_started = scene.now
+    scene.fail(attempt, "pool_timeout", after=1.0)
+    assert scene.sample("http_client_request_time_in_queue_seconds_sum", **SERVER) == 1.0
+
+
+def test_body_sizes_are_sampled_when_they_are_known(scene):
+    scene.call("POST").close("success", "", scene.now)
+    name = "http_client_{}_body_size_bytes_{}"
+    labels = {"http_request_method": "POST"}
+    assert scene.sample(name.format("request", "count"), **labels) is None
+    call = scene.call("post")
+    call.request_body_size, call.response_body_size = 0, 300
+    call.close("success", "", scene.now)
+    assert scene.sample(name.format("request", "count"), **labels) == 1
+    assert scene.sample(name.format("response", "sum"), **labels) == 300
+
+
+def test_open_connections_follow_their_states(scene):
+    def states():
+        return tuple(
+            scene.sample("http_client_open_connections", **SERVER, http_connection_state=state)
+            for state in ("active", "idle")
+        )
+
+    telemetry = scene.telemetry
+    telemetry.connection_opened(ORIGIN)
+    telemetry.connection_opened(ORIGIN)
+    assert states() == (2, 0)
+    telemetry.connection_idle(ORIGIN)
+    assert states() == (1, 1)
+    telemetry.connection_reused(ORIGIN)
+    assert states() == (2, 0)
+    telemetry.connection_idle(ORIGIN)
+    telemetry.connection_closed(ORIGIN, active=False, duration=2.0)
+    telemetry.connection_closed(ORIGIN, active=True, duration=3.0)
+    assert states() == (0, 0)
+    assert scene.sample("http_client_connection_duration_seconds_sum", **SERVER) == 5.0
+
+
+def test_decisions_of_policies_are_counted(scene):
+    call = scene.call()
+    attempt, _ = scene.attempt(call)
+    scene.answer(attempt, 503)
+    scene.telemetry.resent(attempt, "503", 0.1)
+    scene.telemetry.retry_stopped(call, "exhausted")
+    scene.telemetry.rejected(call, ORIGIN, "circuit_open")
+    scene.telemetry.policy_bypassed(call)
+    scene.telemetry.insecure_setting("TLS__VERIFY")
+    assert scene.sample("platform_http_retries_total", **SERVER, reason="503") == 1
+    assert scene.sample("platform_http_retry_stops_total", reason="exhausted") == 1
+    assert scene.sample("platform_http_rejections_total", **SERVER, reason="circuit_open") == 1
+    assert scene.sample("platform_http_policy_bypass_total") == 1
+    assert scene.sample("platform_http_insecure_settings", setting="TLS__VERIFY") == 1
+    assert scene.sample("platform_http_pool_limit") == 100
+
+
+def circuit(scene, **server):
+    return {
+        state: scene.sample("platform_http_circuit_state", **(server or SERVER), state=state)
+        for state in ("closed", "open", "half_open")
+    }
+
+
+def test_a_circuit_is_shown_as_closed_from_the_first_attempt_on(scene):
+    scene.attempt(scene.call())
+    assert circuit(scene) == {"closed": 1, "open": 0, "half_open": 0}
+
+
+def test_without_a_breaker_no_circuit_is_shown(make_scene):
+    registry = CollectorRegistry()
+    scene = make_scene(circuit_breaker="off", registry=registry)
+    scene.attempt(scene.call())
+    make_scene(circuit_breaker="off", registry=registry)
+    assert circuit(scene) == {"closed": None, "open": None, "half_open": None}
+
+
+def test_a_transition_moves_the_one_to_the_new_state(scene):
+    scene.attempt(scene.call())
+    scene.telemetry.circuit_changed(ORIGIN, "closed", "open")
+    assert circuit(scene) == {"closed": 0, "open": 1, "half_open": 0}
+    scene.telemetry.circuit_changed(ORIGIN, "open", "half_open")
+    assert circuit(scene) == {"closed": 0, "open": 0, "half_open": 1}
+    assert scene.sample("platform_http_circuit_transitions_total", **SERVER, to="open") == 1
+    # An attempt that comes later does not close it.
+    scene.attempt(scene.call(url_template="/other"))
+    assert circuit(scene)["half_open"] == 1
+
+
+def test_a_new_session_on_the_same_registry_begins_with_closed_circuits(make_scene):
+    registry = CollectorRegistry()
+    old = make_scene(registry=registry)
+    old.telemetry.circuit_changed(ORIGIN, "closed", "open")
+    new = make_scene(registry=registry)
+    assert circuit(new) == {"closed": 1, "open": 0, "half_open": 0}
+
+
+def label_values(scene, name, label):
+    family = next(family for family in scene.registry.collect() if family.name == name)
+    return {sample.labels[label] for sample in family.samples}
+
+
+def test_a_million_hosts_operations_and_paths_keep_their_series_bounded(scene):
+    for index in range(300):
+        call = scene.call(operation=f"o{index}", url_template=f"/t{index}")
+        attempt, _ = scene.attempt(call, f"http://h{index}.example.com/")
+        scene.answer(attempt)
+        call.close("success", "", scene.now)
+    duration = "http_client_request_duration_seconds"
+    hosts = label_values(scene, duration, "server_address")
+    assert len(hosts) == 101
+    assert {"h0.example.com", "h99.example.com", "_OTHER"} <= hosts
+    templates = label_values(scene, duration, "url_template")
+    assert len(templates) == 201
+    assert {"/t0", "/t199", "_OTHER"} <= templates
+    operations = label_values(scene, "platform_http_calls", "operation")
+    assert operations == {"", *(f"o{index}" for index in range(200)), "_OTHER"}
+    assert scene.sample(
+        "platform_http_calls_total", operation="_OTHER", outcome="success"
+    ) == pytest.approx(100)
+    others = {"server_address": "_OTHER", "server_port": "_OTHER"}
+    assert circuit(scene, **others) == {"closed": None, "open": None, "half_open": None}
+    scene.telemetry.circuit_changed(Origin("http", "h299.example.com", 80), "closed", "open")
+    assert scene.sample("platform_http_circuit_transitions_total", **others, to="open") == 1
+    assert circuit(scene, **others)["open"] is None
+
+
+def test_the_shortcuts_to_series_are_bounded_too(scene):
+    telemetry = scene.telemetry
+    call = scene.call()
+    for index in range(4100):
+        attempt, _ = scene.attempt(call, f"http://h{index}.example.com/")
+        scene.answer(attempt)
+    assert len(telemetry._records) == 4096
+    # The first one was given up; its series goes on.
+    attempt, _ = scene.attempt(call, "http://h0.example.com/")
+    scene.answer(attempt)
+    labels = {"http_request_method": "GET", "server_address": "h0.example.com"}
+    assert (
+        scene.sample(
+            "http_client_request_duration_seconds_count",
+            **labels,
+            server_port="80",
+            http_response_status_code="200",
+        )
+        == 2
+    )
+
+
+def test_unknown_methods_share_one_series(scene):
+    for method in ("PURGE", "BREW"):
+        call = scene.call(method)
+        attempt, _ = scene.attempt(call)
+        scene.answer(attempt)
+        call.response_body_size = 1
+        call.close("success", "", scene.now)
+    labels = {"http_request_method": "_OTHER"}
+    assert scene.sample("http_client_response_body_size_bytes_count", **labels) == 2
+    methods = label_values(scene, "http_client_request_duration_seconds", "http_request_method")
+    assert methods == {"_OTHER"}
+
+
+def test_no_label_is_looked_up_once_the_series_are_known(scene, monkeypatch):
+    def one_call():
+        call = scene.call(operation="invoices.get", url_template="/invoices/{id}")
+        attempt, _ = scene.attempt(call)
+        attempt.connect_started, attempt.connect_ended = 1.0, 2.0
+        attempt.dns_started, attempt.dns_ended = 1.0, 2.0
+        scene.answer(attempt)
+        call.response_body_size = 10
+        call.close("success", "", scene.now)
+
+    one_call()
+
+    def explode(*_: object, **__: object) -> None:
+        raise AssertionError("looked labels up on the hot path")
+
+    monkeypatch.setattr("prometheus_client.metrics.MetricWrapperBase.labels", explode)
+    one_call()
+    monkeypatch.undo()
+    counted = {"operation": "invoices.get", "outcome": "success"}
+    assert scene.sample("platform_http_calls_total", **counted) == 2
+    assert scene.sample("platform_http_telemetry_errors_total", hook="attempt_ended") is None
+
+
+def test_metrics_off_leaves_only_the_spans(make_scene):
+    scene = make_scene(metrics=False)
+    exercise(scene)
+    names = {sample.name for family in scene.registry.collect() for sample in family.samples}
+    assert not [name for name in names if "lag" not in name and "build_info" not in name]
+    assert len(scene.exporter.get_finished_spans()) == 2
