@@ -37,7 +37,7 @@ check: setup ## the fast gate: format, lint, types, layers, generated documents
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-cache
 	$(BIN)/platform-http config --docs --check README.md
 
 format: setup ## format and fix what can be fixed

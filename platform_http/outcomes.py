@@ -146,6 +146,9 @@ def translate(error: Exception, url: URL) -> Exception:
         # aiohttp's text holds the whole URL with its query.
         error.args = (f"Connection timeout to host {url.origin()}",)
         return error
+    if isinstance(error, aiohttp.ClientResponseError) and is_malformed_response(error):
+        error.message = _without_the_servers_bytes(error)
+        return error
     if isinstance(error, aiohttp.ClientError):
         return error
     if isinstance(error, LineTooLong):
@@ -158,6 +161,18 @@ def translate(error: Exception, url: URL) -> Exception:
     if isinstance(error, RuntimeError | IndexError):
         return _caused(aiohttp.ClientConnectionError(f"cannot connect to {url.host}"), error)
     return error
+
+
+def _without_the_servers_bytes(error: BaseException) -> str:
+    """Empty the parser's messages, which quote what was received, and name what went wrong."""
+    kind = ""
+    cause = error.__cause__
+    while isinstance(cause, HttpProcessingError):
+        kind = type(cause).__name__
+        cause.message = kind
+        cause.args = (cause.code, kind)
+        cause = cause.__cause__
+    return f"malformed response: {kind}"
 
 
 def _caused(error: Exception, cause: Exception) -> Exception:

@@ -68,8 +68,12 @@ class PlatformProtocol(ResponseHandler):
             self._client.observer.connection_idle(self.origin)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Count the connection out."""
+        """Count the connection out, and end a body that aiohttp would leave without an end."""
+        payload = self._payload
         super().connection_lost(exc)
+        if payload is not None and not payload.is_eof() and payload.exception() is None:
+            # After a bad chunk aiohttp closes the connection and tells the reader nothing.
+            payload.set_exception(aiohttp.ClientPayloadError("the response body is malformed"))
         if self.origin is not None:
             duration = self._client.loop.time() - self.opened
             origin, self.origin = self.origin, None

@@ -54,13 +54,11 @@ class PlatformRequest(aiohttp.ClientRequest):
         body = self.body
         if body:
             call.request_body_size = body.size
-        if call.idempotency_key is None:
-            return
         origin = Origin.of(self.url)
         if call.origin is None:
             call.origin = origin
         # The key means something to the service it was made for, and to no other.
-        if call.origin == origin:
+        if call.idempotency_key is not None and call.origin == origin:
             self.headers.setdefault("Idempotency-Key", call.idempotency_key)
 
 

@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 import gc
 import socket
 import ssl
@@ -489,3 +490,60 @@ async def test_framing_headers_of_the_caller_can_contradict_each_other_on_the_wi
     (received,) = server.malformed
     assert b"Transfer-Encoding: chunked" in received
     assert b"Content-Length: 3" in received
+
+
+async def test_waiting_for_the_pool_goes_through_one_method_and_nothing_else_does() -> None:
+    class PoolIsFullError(Exception):
+        pass
+
+    class Refusing(aiohttp.TCPConnector):
+        async def _wait_for_available_connection(self, key, traces) -> None:
+            raise PoolIsFullError
+
+    async with (
+        FaultServer([respond(), LARGE]) as server,
+        aiohttp.ClientSession(connector=Refusing(limit=1)) as session,
+    ):
+        await session.get(server.url)
+        first = await session.get(server.url)
+        with pytest.raises(PoolIsFullError):
+            await session.get(server.url)
+        first.close()
+
+
+async def test_a_given_up_wait_for_the_pool_leaves_nothing_acquired_and_nobody_waiting() -> None:
+    connector = aiohttp.TCPConnector(limit=2)
+    async with (
+        FaultServer([LARGE]) as server,
+        aiohttp.ClientSession(connector=connector) as session,
+    ):
+        holding = [await session.get(server.url) for _ in range(2)]
+        waiting = [asyncio.create_task(session.get(server.url).__aenter__()) for _ in range(20)]
+        await asyncio.sleep(0.01)
+        for task in waiting:
+            task.cancel()
+        await asyncio.wait(waiting)
+        assert not connector._waiters
+        assert len(connector._acquired) == 2
+        for response in holding:
+            response.close()
+        assert not connector._acquired
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_direct_connections_are_made_by_one_method_proxies_included(scheme: str) -> None:
+    hosts = []
+
+    class Watching(aiohttp.TCPConnector):
+        async def _create_direct_connection(self, req, traces, timeout, **options):
+            hosts.append((req.url.scheme, req.url.port))
+            return await super()._create_direct_connection(req, traces, timeout, **options)
+
+    async with (
+        FaultServer([respond(502)]) as server,
+        aiohttp.ClientSession(connector=Watching()) as session,
+    ):
+        await session.get(server.url)
+        with contextlib.suppress(aiohttp.ClientHttpProxyError):
+            await session.get(f"{scheme}://name.test/", proxy=server.url)
+    assert hosts == 2 * [("http", server.port)]

@@ -133,6 +133,25 @@ async def test_a_cancelled_probe_neither_closes_nor_sticks(observed: Observed) -
     assert observed.value("platform_http_circuit_state", state="closed") == 1
 
 
+async def test_reads_that_the_caller_cancels_do_not_close_a_circuit(observed: Observed) -> None:
+    answers = {"now": respond(503)}
+    async with (
+        FaultServer(lambda request: answers["now"]) as server,
+        observed.session(**EAGER) as session,
+    ):
+        await _trip(session, server.url)
+        answers["now"] = partial_body(b"begin", content_length=100, then="hang")
+        await asyncio.sleep(0.15)
+        for number in range(3):
+            probe = asyncio.create_task(_call(session, server.url))
+            await server.wait_until(lambda: len(server.requests) == 5 + number)  # noqa: B023 - awaited at once
+            await asyncio.sleep(0.02)
+            probe.cancel()
+            await asyncio.gather(probe, return_exceptions=True)
+    assert observed.value("platform_http_circuit_state", state="half_open") == 1
+    assert observed.value("platform_http_calls_total", outcome="cancelled") == 3
+
+
 async def test_a_reset_in_a_buffered_body_is_a_failure_and_never_a_success(
     observed: Observed,
 ) -> None:

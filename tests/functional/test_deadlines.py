@@ -10,7 +10,15 @@ import pytest
 from platform_http.call import CallOptions, deadline
 from platform_http.errors import AttemptTimeoutError, DeadlineExceededError, PoolTimeoutError
 from platform_http.testing import FaultServer
-from platform_http.testing.actions import delay, drip, hang, partial_body, respond, response_bytes
+from platform_http.testing.actions import (
+    chunked,
+    delay,
+    drip,
+    hang,
+    partial_body,
+    respond,
+    response_bytes,
+)
 from tests.functional.conftest import Observed
 
 
@@ -98,6 +106,18 @@ async def test_a_response_that_nobody_reads_is_closed_at_the_deadline(observed: 
     observed.assert_quiet()
 
 
+async def test_no_timer_outlives_its_response(observed: Observed) -> None:
+    async with FaultServer([chunked([b"late"], interval=0.02)]) as server:
+        async with observed.session() as session, session.get(server.url) as response:
+            await response.read()
+            pending = [
+                timer
+                for timer in asyncio.get_running_loop()._scheduled
+                if not timer.cancelled() and "_call_if_alive" in repr(timer)
+            ]
+            assert pending == []
+
+
 async def test_a_body_that_falls_silent_is_a_read_timeout(observed: Observed) -> None:
     async with FaultServer([partial_body(b"begin", content_length=1000, then="hang")]) as server:
         async with observed.session(timeout={"total": 5, "read": 0.1}) as session:
@@ -165,13 +185,22 @@ async def test_an_ambient_deadline_bounds_calls_and_can_only_be_shortened(
             assert loop.time() - before < 1
 
 
-async def test_a_deadline_that_has_passed_sends_nothing(observed: Observed) -> None:
+async def test_a_deadline_that_has_passed_sends_nothing_and_blames_nobody(
+    observed: Observed,
+) -> None:
     async with FaultServer() as server:
-        async with observed.session() as session:
+        async with observed.session(circuit_breaker={"minimum_calls": 1}) as session:
+            with deadline(0), pytest.raises(DeadlineExceededError):
+                await session.get(server.url)
+            async with session.get(f"http://127.0.0.1:{server.port}/") as response:
+                assert response.status == 200
+            server.requests.clear()
+            observed.exporter.clear()
             with deadline(0), pytest.raises(DeadlineExceededError):
                 await session.get(server.url)
     assert server.requests == []
-    assert observed.value("platform_http_circuit_transitions_total") == 0
+    assert observed.attempts == []
+    assert observed.value("platform_http_retry_stops_total", reason="deadline") == 2
 
 
 @pytest.mark.parametrize("seconds", [-1, float("nan")])
@@ -298,6 +327,7 @@ async def test_a_task_that_uses_asyncio_timeout_around_a_call_gets_its_own_timeo
 
 async def test_a_websocket_outlives_the_deadline(observed: Observed) -> None:
     async def echo(request: aiohttp.web.Request) -> aiohttp.web.WebSocketResponse:
+        await asyncio.sleep(0.3)
         socket = aiohttp.web.WebSocketResponse()
         await socket.prepare(request)
         async for message in socket:
@@ -312,7 +342,8 @@ async def test_a_websocket_outlives_the_deadline(observed: Observed) -> None:
     await site.start()
     port = runner.addresses[0][1]
     try:
-        settings = {"timeout": {"total": 0.3, "attempt": 0.2, "read": 0.1}}
+        # The handshake may take longer than an attempt, and the connection longer than a call.
+        settings = {"timeout": {"total": 0.6, "attempt": 0.1, "read": 0.1}}
         async with observed.session(**settings) as session:
             async with session.ws_connect(f"http://127.0.0.1:{port}/ws") as websocket:
                 await asyncio.sleep(0.5)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import traceback
+
 import aiohttp
 import pytest
 
 from platform_http import errors
 from platform_http.testing import FaultServer
-from platform_http.testing.actions import drip, raw, respond, response_bytes
+from platform_http.testing.actions import delay, drip, raw, respond, response_bytes, sequence
 from tests.functional.conftest import Observed
 
 
@@ -108,6 +111,28 @@ async def test_a_response_line_that_is_too_long_is_a_client_error(observed: Obse
                 await session.get(server.url)
     assert len(server.requests) == 1
     assert observed.value("platform_http_calls_total", error_type="invalid_response") == 1
+
+
+async def test_what_a_server_sent_is_not_in_the_error_about_it(observed: Observed) -> None:
+    async with FaultServer([raw(b"geheim\r\n\r\n", then="close")]) as server:
+        async with observed.session() as session:
+            with pytest.raises(aiohttp.ClientResponseError, match="BadStatusLine") as caught:
+                await session.get(server.url)
+    assert "geheim" not in "".join(traceback.format_exception(caught.value))
+
+
+async def test_a_bad_chunk_ends_the_body_at_once(observed: Observed) -> None:
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"
+    broken = sequence(raw(head), delay(0.02, raw(b"not a chunk\r\n", then="hang")))
+    async with FaultServer([broken]) as server:
+        async with observed.session(timeout={"total": 5, "read": 2}) as session:
+            loop = asyncio.get_running_loop()
+            before = loop.time()
+            with pytest.raises(aiohttp.ClientPayloadError):
+                async with session.get(server.url) as response:
+                    await response.read()
+            assert loop.time() - before < 1
+    assert observed.value("platform_http_calls_total", error_type="payload_error") == 1
 
 
 async def test_headers_that_drip_are_bounded_by_the_attempt_timeout(observed: Observed) -> None:

@@ -9,7 +9,8 @@ import pytest
 from opentelemetry import trace
 from opentelemetry.trace import SpanKind, StatusCode
 
-from platform_http.call import CallOptions
+from platform_http.call import CURRENT_ATTEMPT, CURRENT_CALL, CallOptions
+from platform_http.errors import CircuitOpenError
 from platform_http.telemetry import exposition
 from platform_http.testing import FaultServer
 from platform_http.testing.actions import partial_body, reset, respond
@@ -149,6 +150,16 @@ async def test_a_telemetry_hook_that_raises_never_fails_a_call(
     assert observed.value("platform_http_calls_total", outcome="success") == 1
 
 
+async def test_nothing_of_a_call_stays_in_the_callers_context(observed: Observed) -> None:
+    async with FaultServer([respond(200), reset()]) as server:
+        async with observed.session(retry={"enabled": False}) as session:
+            async with session.get(server.url):
+                assert (CURRENT_CALL.get(), CURRENT_ATTEMPT.get()) == (None, None)
+            with pytest.raises(aiohttp.ClientError):
+                await session.get(server.url)
+            assert (CURRENT_CALL.get(), CURRENT_ATTEMPT.get()) == (None, None)
+
+
 async def test_a_bypass_of_the_middlewares_is_counted(observed: Observed) -> None:
     async with FaultServer() as server, observed.session() as session:
         async with session.get(server.url, middlewares=()):
@@ -168,6 +179,19 @@ async def test_a_failed_call_is_logged_once_a_second_without_secrets(
     warnings = [record for record in caplog.records if record.levelno == logging.WARNING]
     assert len(warnings) == 1
     assert "geheim" not in caplog.text
+
+
+async def test_a_refused_call_is_logged_with_its_origin(
+    observed: Observed, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = {"circuit_breaker": {"minimum_calls": 1}, "retry": {"enabled": False}}
+    async with FaultServer([respond(503)]) as server, observed.session(**settings) as session:
+        async with session.get(server.url):
+            pass
+        with pytest.raises(CircuitOpenError):
+            await session.get(server.url)
+    line = next(r.getMessage() for r in caplog.records if "circuit_open" in r.getMessage())
+    assert f"127.0.0.1:{server.port}" in line
 
 
 async def test_samples_carry_exemplars_of_their_trace(observed: Observed) -> None:

@@ -1,6 +1,7 @@
 import asyncio
 import contextlib
 import math
+import socket
 import ssl
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import trustme
 from platform_http.testing import FaultServer, ReceivedRequest, black_hole
 from platform_http.testing.actions import (
     Action,
+    Exchange,
     chunked,
     close,
     delay,
@@ -129,9 +131,12 @@ async def test_a_chunked_request_body_is_decoded_and_the_next_request_is_found()
         pytest.param(b"GET / HTTP/1.1\r\nno colon\r\n\r\n", id="a header without a colon"),
         pytest.param(b"PUT / HTTP/1.1\r\nContent-Length: 9\r\n\r\nx", id="a body cut short"),
         pytest.param(b"PUT / HTTP/1.1\r\nContent-Length: -1\r\n\r\n", id="a negative length"),
-        pytest.param(b"PUT / HTTP/1.1\r\nContent-Length: 11\r\n\r\n", id="a body too large"),
         pytest.param(
-            b"PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nB\r\n", id="a chunk too large"
+            b"PUT / HTTP/1.1\r\nContent-Length: 11\r\n\r\nhello world", id="a body too large"
+        ),
+        pytest.param(
+            b"PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nB\r\nhello world\r\n0\r\n\r\n",
+            id="a chunk too large",
         ),
         pytest.param(
             b"PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nabc", id="a chunk too long"
@@ -332,6 +337,32 @@ async def test_a_stop_does_not_wait_for_a_peer_that_does_not_read() -> None:
         await peer.reader.read(1)
         async with asyncio.timeout(0.5):
             await server.stop()
+
+
+async def test_a_stop_does_not_wait_for_a_close_that_cannot_send_its_rest() -> None:
+    async def overfill(exchange: Exchange) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.02):
+                await exchange.send(b"x" * 50_000_000)
+        exchange.close()
+
+    async with FaultServer([overfill]) as server, Peer(server) as peer:
+        await peer.send(GET)
+        await asyncio.sleep(0.1)
+        async with asyncio.timeout(0.5):
+            await server.stop()
+
+
+async def test_a_stop_right_after_an_accept_closes_what_was_accepted() -> None:
+    async with FaultServer() as server:
+        with socket.create_connection(("127.0.0.1", server.port)) as peer:
+            # The first round accepts; in the second we come before the connection's task.
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            assert server.connections == 1
+            await server.stop()
+            peer.setblocking(False)
+            assert peer.recv(1) == b""
 
 
 async def test_an_error_in_the_script_fails_the_test() -> None:
