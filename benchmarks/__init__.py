@@ -1,0 +1,1 @@
+"""What the library costs, always as a ratio within one interleaved run."""
