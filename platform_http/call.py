@@ -188,14 +188,15 @@ class BodyEnd(enum.Enum):
 class Attempt:
     """One try of a call on one hop.
 
-    Times are instants of ``loop.time()``; 0.0 means "did not happen".
+    Times are instants of ``loop.time()``; 0.0 means "did not happen". Errors are kept by their
+    type's word: the traceback of an error refers to frames that refer to the attempt.
     """
 
     __slots__ = (
         "_when_ended",
         "_when_judged",
         "body",
-        "body_error",
+        "body_error_type",
         "call",
         "cancelled",
         "connect_ended",
@@ -203,7 +204,6 @@ class Attempt:
         "dns_ended",
         "dns_started",
         "ended",
-        "error",
         "error_type",
         "judged",
         "method",
@@ -244,12 +244,11 @@ class Attempt:
         self.status = 0
         self.response_headers: CIMultiDictProxy[str] | None = None
         self.protocol_version = ""
-        self.error: BaseException | None = None
         self.error_type = ""
         self.cancelled = False
         self.judged = False
         self.body: BodyEnd | None = None
-        self.body_error: BaseException | None = None
+        self.body_error_type = ""
         # Slots that telemetry fills for itself.
         self.span: object = None
         self.record: object = None
@@ -288,11 +287,11 @@ class Attempt:
             for callback in callbacks:
                 callback(self)
 
-    def end(self, body: BodyEnd, error: BaseException | None = None) -> None:
+    def end(self, body: BodyEnd, error_type: str = "") -> None:
         """Record how the body ended. Only the first call counts."""
         if self.body is None:
             self.body = body
-            self.body_error = error
+            self.body_error_type = error_type
             self.judge()
             callbacks, self._when_ended = self._when_ended, []
             for callback in callbacks:

@@ -138,7 +138,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("error", "word", "kind", "health"), CASES, ids=lambda value: repr(value))
+@pytest.mark.parametrize(("error", "word", "kind", "health"), CASES, ids=repr)
 def test_every_failure_has_a_word_and_a_meaning(
     error: BaseException, word: str, kind: Kind, health: Health
 ) -> None:

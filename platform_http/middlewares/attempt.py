@@ -43,16 +43,20 @@ class AttemptMiddleware:
         try:
             response = await self._bounded(attempt, request, handler)
         except asyncio.CancelledError:
+            if self._was_closed():
+                raise self._closed(attempt) from None
             self._cancelled(attempt, request)
-            if isinstance(attempt.error, FactoryClosedError):
-                raise attempt.error from None
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - reported whatever it is, and raised again
             public = translate(error, request.url)
-            self._failed(attempt, public)
-            if public is error:
-                raise
-            raise public from public.__cause__
+            self._failed(attempt, error_type(public))
+            try:
+                if public is error:
+                    raise
+                raise public from public.__cause__
+            finally:
+                # A traceback keeps this frame; the frame must not keep the error.
+                del public
         finally:
             CURRENT_ATTEMPT.reset(token)
         attempt.ended = client.loop.time()
@@ -90,25 +94,27 @@ class AttemptMiddleware:
             f"(client {call.client.name!r}, attempt {call.attempts})"
         )
 
-    def _failed(self, attempt: Attempt, error: BaseException) -> None:
-        attempt.error = error
-        attempt.error_type = error_type(error)
+    def _failed(self, attempt: Attempt, reason: str) -> None:
+        attempt.error_type = reason
         attempt.ended = self._client.loop.time()
         self._client.observer.attempt_ended(attempt)
 
-    def _cancelled(self, attempt: Attempt, request: aiohttp.ClientRequest) -> None:
-        """Tell the caller's cancel from what only looks like one."""
+    def _was_closed(self) -> bool:
+        """Tell a closing connector, which cancels its waiters, from a caller who cancels a task."""
         task = asyncio.current_task()
-        if self._client.closing and task is not None and not task.cancelling():
-            # A closing connector cancels its waiters without cancelling their tasks.
-            closed = FactoryClosedError(
-                f"the session factory closed while client {self._client.name!r} waited",
-                attempts=attempt.call.sent,
-            )
-            self._failed(attempt, closed)
-        elif getattr(request._timer, "_cancelled", False):  # noqa: SLF001 - the only signal there is
-            # A per-request ``timeout=`` cancels the task and becomes a TimeoutError further out.
-            self._failed(attempt, TimeoutError())
+        return self._client.closing and task is not None and not task.cancelling()
+
+    def _closed(self, attempt: Attempt) -> FactoryClosedError:
+        self._failed(attempt, FactoryClosedError.error_type)
+        return FactoryClosedError(
+            f"the session factory closed while client {self._client.name!r} waited",
+            attempts=attempt.call.sent,
+        )
+
+    def _cancelled(self, attempt: Attempt, request: aiohttp.ClientRequest) -> None:
+        # A per-request ``timeout=`` cancels the task and becomes a TimeoutError further out.
+        if getattr(request._timer, "_cancelled", False):  # noqa: SLF001 - the only signal there is
+            self._failed(attempt, error_type(TimeoutError()))
         else:
             attempt.cancelled = True
             attempt.ended = self._client.loop.time()

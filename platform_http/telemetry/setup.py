@@ -14,7 +14,7 @@ from prometheus_client import REGISTRY
 from platform_http.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from opentelemetry.sdk.metrics.export import MetricExporter
     from opentelemetry.sdk.resources import Resource
@@ -41,11 +41,13 @@ class Telemetry:
     def __init__(
         self,
         tracer_provider: TracerProvider,
-        spans: SdkTracerProvider | None,
-        metrics: RegistryExporter | None,
+        spans: SdkTracerProvider | None = None,
+        span_exporters: Sequence[SpanExporter] = (),
+        metrics: RegistryExporter | None = None,
     ) -> None:
         self.tracer_provider = tracer_provider
         self._spans = spans
+        self._span_exporters = span_exporters
         self._metrics = metrics
 
     def shutdown(self, timeout: float = _SHUTDOWN_TIMEOUT) -> None:
@@ -69,6 +71,10 @@ class Telemetry:
             metrics.shutdown(timeout)
         if thread is not None:
             thread.join(max(0.0, deadline - time.monotonic()))
+            if thread.is_alive():
+                # Else they would go on resending in the background.
+                for exporter in self._span_exporters:
+                    exporter.shutdown()
 
 
 def configure_telemetry(
@@ -99,7 +105,7 @@ def configure_telemetry(
     """
     environ = os.environ
     if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
-        return Telemetry(trace.NoOpTracerProvider(), None, None)
+        return Telemetry(trace.NoOpTracerProvider())
     plan = _Plan(environ)
     if not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
         raise ConfigurationError(
@@ -117,9 +123,10 @@ def configure_telemetry(
 
     resource = Resource.create(_named(service_name, environ))
     provider = TracerProvider(resource=resource)
-    _add_span_exporters(provider, plan)
+    span_exporters = _add_span_exporters(provider, plan)
     trace.set_tracer_provider(provider)
-    return Telemetry(provider, provider, _start_metrics(plan, registry or REGISTRY, resource))
+    metrics = _start_metrics(plan, registry or REGISTRY, resource)
+    return Telemetry(provider, provider, span_exporters, metrics)
 
 
 class _Plan:
@@ -177,20 +184,22 @@ def _named(service_name: str | None, environ: Mapping[str, str]) -> dict[str, st
     return {"service.name": service_name}
 
 
-def _add_span_exporters(provider: SdkTracerProvider, plan: _Plan) -> None:
+def _add_span_exporters(provider: SdkTracerProvider, plan: _Plan) -> list[SpanExporter]:
     from opentelemetry.sdk.trace.export import (  # noqa: PLC0415 - loaded on demand, as above
         BatchSpanProcessor,
         ConsoleSpanExporter,
     )
 
-    for name in plan.span_exporters:
-        exporter = (
-            # Named, or it would be what stdout was when the SDK was imported.
-            ConsoleSpanExporter(out=sys.stdout)
-            if name == "console"
-            else _otlp_spans(plan.span_protocol)
-        )
+    exporters = [
+        # Named, or it would be what stdout was when the SDK was imported.
+        ConsoleSpanExporter(out=sys.stdout)
+        if name == "console"
+        else _otlp_spans(plan.span_protocol)
+        for name in plan.span_exporters
+    ]
+    for exporter in exporters:
         provider.add_span_processor(BatchSpanProcessor(exporter))
+    return exporters
 
 
 def _otlp_spans(protocol: str) -> SpanExporter:

@@ -130,8 +130,8 @@ class _Calls:
             call.close("rejected" if refused else "error", error_type(error), self._clock())
 
     def _body_ended(self, call: Call, attempt: Attempt) -> None:
-        if attempt.body is BodyEnd.FAILED and attempt.body_error is not None:
-            call.close("error", error_type(attempt.body_error), self._clock())
+        if attempt.body is BodyEnd.FAILED:
+            call.close("error", attempt.body_error_type, self._clock())
         elif attempt.body is BodyEnd.CANCELLED:
             call.close("cancelled", "", self._clock())
         else:

@@ -13,6 +13,7 @@ from aiohttp.client_reqrep import _CONNECTION_CLOSED_EXCEPTION
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
 from platform_http.call import BodyEnd
+from platform_http.outcomes import error_type
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,7 +103,7 @@ class PlatformResponse(aiohttp.ClientResponse):
         elif error is None or error is _CONNECTION_CLOSED_EXCEPTION:
             attempt.end(BodyEnd.ABANDONED)
         else:
-            attempt.end(BodyEnd.FAILED, error)
+            attempt.end(BodyEnd.FAILED, error_type(error))
 
     def _measure(self) -> None:
         stream = self._stream

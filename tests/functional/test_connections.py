@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from platform_http.testing import FaultServer
-from platform_http.testing.actions import raw, respond, response_bytes, sequence
+from platform_http.testing.actions import delay, raw, respond, response_bytes, sequence
 from tests.functional.conftest import Observed
 
 
@@ -36,7 +36,7 @@ async def test_unsolicited_bytes_never_become_the_answer_to_the_next_request(
 ) -> None:
     poisoned = sequence(
         respond(200, body=b"first"),
-        raw(response_bytes(200, body=b"poison")),
+        delay(0.02, raw(response_bytes(200, body=b"poison"))),
     )
     async with FaultServer([poisoned, respond(200, body=b"second")]) as server:
         async with observed.session() as session:

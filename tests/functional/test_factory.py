@@ -58,6 +58,20 @@ async def test_running_calls_may_finish_and_new_ones_are_refused(observed: Obser
     assert observed.value("platform_http_calls_total", outcome="rejected") == 1
 
 
+async def test_a_running_call_may_still_follow_its_redirect(observed: Observed) -> None:
+    def script(request):
+        moved = delay(0.1, respond(302, headers={"Location": "/new"}))
+        return moved if request.target == "/old" else respond(200)
+
+    async with FaultServer(script) as server, observed.factory() as factory:
+        running = asyncio.create_task(factory.session().get(server.url.with_path("/old")))
+        await server.wait_until(lambda: server.requests)
+        closing = asyncio.create_task(factory.aclose())
+        response = await running
+        assert response.status == 200
+        await closing
+
+
 @pytest.mark.closes_in_flight
 async def test_calls_that_outlive_the_grace_end_with_an_error(observed: Observed) -> None:
     async with FaultServer([hang()]) as server:

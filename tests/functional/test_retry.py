@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import io
 import socket
 import time
+import weakref
 
 import aiohttp
 import pytest
@@ -396,6 +398,27 @@ async def test_a_thousand_discarded_responses_leave_no_connection(observed: Obse
             assert not session.connector._acquired
     assert len(server.requests) == 20 * 17 * 3
     observed.assert_quiet()
+
+
+async def test_a_failed_call_leaves_no_reference_cycle(observed: Observed) -> None:
+    async with FaultServer([reset()]) as server, observed.session() as session:
+
+        async def fail() -> weakref.ref[Exception]:
+            try:
+                await session.get(server.url)
+            except aiohttp.ClientError as error:
+                return weakref.ref(error)
+            raise AssertionError
+
+        await fail()
+        gc.collect()
+        gc.disable()
+        try:
+            error = await fail()
+            await asyncio.sleep(0)
+            assert error() is None
+        finally:
+            gc.enable()
 
 
 async def test_an_idempotency_key_does_not_travel_to_another_origin(observed: Observed) -> None:

@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -130,9 +131,10 @@ def test_metrics_are_pushed_each_interval(configured, monkeypatch):
         monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", "20")
         monkeypatch.setenv("OTEL_TRACES_EXPORTER", "none")
         scene = Scene(sdk=False)
-        configured(registry=scene.registry)
+        telemetry = configured(registry=scene.registry)
         with calling(scene):
             receiver.wait(lambda received: "http.client.request.duration" in received.metrics())
+        telemetry.shutdown()
 
 
 def free_ports(count):
@@ -295,6 +297,11 @@ def test_a_collector_that_never_answers_does_not_hold_up_the_shutdown(configured
             telemetry.shutdown(timeout=0.3)
             assert time.monotonic() - began < 2.5
             telemetry.shutdown()
+    # The collector is gone now, and nobody goes on trying to reach it.
+    for thread in threading.enumerate():
+        if thread.name == "OtelBatchSpanRecordProcessor":
+            thread.join(2.0)
+            assert not thread.is_alive()
 
 
 def test_importing_telemetry_loads_no_sdk_exporter_or_grpc():

@@ -1,0 +1,202 @@
+"""``platform-http config``: what is configured, by whom, and what could be."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from platform_http.errors import ConfigurationError
+from platform_http.settings import HttpSettings
+from platform_http.settings.availability import accepted_so_far
+from platform_http.settings.environment import Environment
+from platform_http.settings.variables import PREFIX, variables, without_secrets
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+BEGIN = "<!-- settings:begin -->"
+END = "<!-- settings:end -->"
+
+
+def config(
+    client: Annotated[
+        str | None, typer.Option(help="Show this client instead of all of them.")
+    ] = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    docs: Annotated[
+        bool, typer.Option("--docs", help="Print the table of all variables in Markdown.")
+    ] = False,
+    check: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="With --docs: fail if the table in this file is not up to date.",
+        ),
+    ] = None,
+    write: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="With --docs: bring the table in this file up to date.",
+        ),
+    ] = None,
+    schema: Annotated[
+        bool, typer.Option("--schema", help="Print the JSON schema of the configuration.")
+    ] = False,
+) -> None:
+    """Show the resolved settings of each client and where each value comes from."""
+    if (check or write) and not docs:
+        raise typer.BadParameter("--check and --write go with --docs")
+    if schema:
+        typer.echo(json.dumps(Environment.model_json_schema(), indent=2))
+    elif check:
+        _check(check)
+    elif write:
+        write.write_text(_replaced(write, settings_table()), encoding="utf-8")
+    elif docs:
+        typer.echo(settings_table(), nl=False)
+    else:
+        _show(client, as_json=as_json)
+
+
+def settings_table() -> str:
+    """Return the table of all variables in Markdown, ending in a newline."""
+    rows = ["| variable | type | default | meaning |", "|---|---|---|---|"]
+    for path, variable in variables().items():
+        meaning = variable.description
+        accepted = accepted_so_far(path)
+        if accepted is not None:
+            only = " or ".join(_text(without_secrets(value)) or "none" for value in accepted)
+            meaning += f" (available so far: {only})"
+        default = _text(without_secrets(variable.default))
+        cells = (
+            f"`{PREFIX}{variable.suffix}`",
+            _as_markdown(variable.expects),
+            f"`{default}`" if default else "not set",
+            _as_markdown(meaning),
+        )
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows) + "\n"
+
+
+def _as_markdown(text: str) -> str:
+    return text.replace("|", r"\|").replace("*", r"\*")
+
+
+def _check(file: Path) -> None:
+    present = file.read_text(encoding="utf-8")
+    difference = list(
+        difflib.unified_diff(
+            present.splitlines(),
+            _replaced(file, settings_table()).splitlines(),
+            f"{file} as it is",
+            f"{file} as it should be",
+            n=0,
+            lineterm="",
+        )
+    )
+    if difference:
+        for line in difference[:40]:
+            typer.echo(line, err=True)
+        typer.echo(f"run: platform-http config --docs --write {file}", err=True)
+        raise typer.Exit(1)
+
+
+def _replaced(file: Path, table: str) -> str:
+    """Return the text of *file* with *table* between the markers."""
+    before, begin, rest = file.read_text(encoding="utf-8").partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        typer.echo(f"{file} has no block between {BEGIN} and {END}", err=True)
+        raise typer.Exit(1)
+    return f"{before}{BEGIN}\n\n{table}\n{END}{after}"
+
+
+def _show(client: str | None, *, as_json: bool) -> None:
+    try:
+        settings = HttpSettings()
+        names = [client] if client else ["default", *settings.client_names]
+        shown = {settings.client(name).name: _rows(settings, name) for name in names}
+    except ConfigurationError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from None
+    if as_json:
+        typer.echo(json.dumps({name: _as_json(rows) for name, rows in shown.items()}, indent=2))
+        return
+    # Lines that go to a file or a pipe stay whole.
+    console = Console(width=None if sys.stdout.isatty() else 300)
+    for name, rows in shown.items():
+        console.print(_as_table(name, rows))
+
+
+class _Row(NamedTuple):
+    path: str
+    value: object
+    origin: str
+
+
+def _rows(settings: HttpSettings, client: str) -> list[_Row]:
+    resolved = settings.client(client)
+    return [
+        _Row(path, without_secrets(variable.of(resolved)), settings.origin_of(client, path))
+        for path, variable in variables().items()
+    ]
+
+
+def _as_json(rows: Iterable[_Row]) -> dict[str, dict[str, object]]:
+    return {row.path: {"value": _plain(row.value), "origin": row.origin} for row in rows}
+
+
+def _as_table(client: str, rows: Iterable[_Row]) -> Table:
+    table = Table(title=f"client {client}", title_justify="left", box=None, pad_edge=False)
+    for heading in ("setting", "from", "value"):
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        is_default = row.origin == "default"
+        # As Text, because "[" in a value would start markup.
+        cells = (Text(row.path), Text(row.origin), Text(_text(row.value)))
+        table.add_row(*cells, style="dim" if is_default else "bold")
+    return table
+
+
+def _plain(value: object) -> object:
+    """Return *value* as JSON can say it, with the word that switches a timeout off."""
+    match value:
+        case float() if math.isinf(value):
+            return "none"
+        case frozenset():
+            return sorted(value)
+        case Path():
+            return str(value)
+        case _:
+            return value
+
+
+def _text(value: object) -> str:
+    """Return *value* as a variable would hold it; empty for what is not set."""
+    plain = _plain(value)
+    match plain:
+        case None:
+            return ""
+        case bool():
+            return str(plain).lower()
+        case float():
+            return f"{plain:g}"
+        case list() | tuple():
+            return ",".join(map(str, plain)) or "[]"
+        case dict():
+            return json.dumps(plain)
+        case _:
+            return str(plain)

@@ -1,0 +1,73 @@
+"""The command line of the demo."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Final
+
+import typer
+from rich.console import Console
+
+from platform_http.errors import ConfigurationError
+
+_DAY_SECONDS: Final = 60.0
+_SHORT_DAY_SECONDS: Final = 8.0
+
+
+def demo(
+    duration: Annotated[
+        float | None,
+        typer.Option(
+            min=3,
+            max=86_400,
+            metavar="SECONDS",
+            help="Length of the day.  [default: 60, with --once 8]",
+            show_default=False,
+        ),
+    ] = None,
+    *,
+    once: Annotated[
+        bool, typer.Option("--once", help="One short day, as lines instead of a live view.")
+    ] = False,
+    serve: Annotated[
+        bool,
+        typer.Option(
+            "--serve",
+            help="Keep /metrics up, and a Prometheus if one is installed, until Ctrl-C; "
+            "the day repeats.",
+        ),
+    ] = False,
+    port: Annotated[
+        int, typer.Option(min=0, max=65_535, help="Port of /metrics; 0 takes a free one.")
+    ] = 0,
+    seed: Annotated[int, typer.Option(help="The same calls and faults for the same number.")] = 1,
+) -> None:
+    """Watch a service call three misbehaving upstreams, all of it on this machine.
+
+    Everything that is shown comes from the metrics registry. Variables PLATFORM_HTTP_* change how
+    the service behaves, OTEL_* where spans go. Exit code 0 also after Ctrl-C; 1 if the demo
+    itself does not work, 2 if the configuration is invalid.
+    """
+    from platform_http.cli.demo.run import (  # noqa: PLC0415 - the other commands need none of it
+        DemoError,
+        Options,
+        run,
+    )
+
+    console = Console(highlight=False)
+    options = Options(
+        duration=duration or (_SHORT_DAY_SECONDS if once else _DAY_SECONDS),
+        live=console.is_terminal and not once,
+        repeat=serve and not once,
+        serve=serve,
+        port=port,
+        seed=seed,
+    )
+    try:
+        asyncio.run(run(options, console))
+    except ConfigurationError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from None
+    except (DemoError, OSError) as error:
+        typer.echo(f"the demo does not work: {error}", err=True)
+        raise typer.Exit(1) from None
