@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from platform_http.policies import backoff
 from platform_http.policies.outcome import Kind
@@ -18,8 +17,7 @@ RETRY_AFTER_JITTER = 0.5
 """A wait that the server asked for is stretched by up to this share, and never shortened."""
 
 
-@dataclass(frozen=True, slots=True)
-class Resend:
+class Resend(NamedTuple):
     """Send again.
 
     Args:
@@ -31,8 +29,7 @@ class Resend:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Stop:
+class Stop(NamedTuple):
     """Hand the last response or error to the caller.
 
     Args:

@@ -211,10 +211,8 @@ def _from_env_file(path: Path) -> Source:
 def _from_secrets_dir(directory: Path) -> Source:
     source = Source()
     try:
-        # Kubernetes keeps the files of a mounted secret in a directory "..data".
-        files = sorted(
-            file for file in directory.iterdir() if file.is_file() and file.name[0] != "."
-        )
+        # Not the directory "..data", which the files of a mounted secret are links into.
+        files = sorted(file for file in directory.iterdir() if file.is_file())
     except OSError:
         source.violations.append(f"{SECRETS_DIR} names no readable directory; correct or remove it")
         return source

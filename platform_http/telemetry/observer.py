@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Concatenate, Final, ParamSpec, cast
+from typing import TYPE_CHECKING, Concatenate, Final, NamedTuple, ParamSpec, cast
 
 from opentelemetry import trace
 
@@ -32,8 +31,7 @@ _Arguments = ParamSpec("_Arguments")
 _MAX_RECORDS: Final = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptRecord:
+class AttemptRecord(NamedTuple):
     """All that attempts with the same method, origin and template share: one look-up each."""
 
     series: AttemptSeries | None

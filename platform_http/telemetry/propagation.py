@@ -7,8 +7,7 @@ are listed by name, so a redirect does not carry it elsewhere.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from opentelemetry import baggage, propagate, trace
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
@@ -31,8 +30,7 @@ _EVERY: Final = "*"
 _BAGGAGE: Final = W3CBaggagePropagator()
 
 
-@dataclass(frozen=True, slots=True)
-class Rights:
+class Rights(NamedTuple):
     """What one origin may be told."""
 
     trace: bool

@@ -7,8 +7,7 @@ known to record.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from opentelemetry.context import get_current
 from opentelemetry.trace import SpanKind, Status, StatusCode, set_span_in_context
@@ -36,8 +35,7 @@ _DENIED_HEADERS: Final = frozenset({"authorization", "cookie", "set-cookie"})
 _DENIED_HEADER_PREFIX: Final = "proxy-"
 
 
-@dataclass(frozen=True, slots=True)
-class SpanShape:
+class SpanShape(NamedTuple):
     """What all CLIENT spans of one method, origin and template have in common."""
 
     name: str
@@ -45,8 +43,7 @@ class SpanShape:
     rights: Rights
 
 
-@dataclass(frozen=True, slots=True)
-class CallSpan:
+class CallSpan(NamedTuple):
     """The span of a call, if it has one, and the parent of its attempts."""
 
     span: Span | None

@@ -27,14 +27,14 @@ def demo(
     ] = None,
     *,
     once: Annotated[
-        bool, typer.Option("--once", help="One short day, as lines instead of a live view.")
+        bool, typer.Option("--once", help="One short day, as lines without a live view.")
     ] = False,
     serve: Annotated[
         bool,
         typer.Option(
             "--serve",
             help="Keep /metrics up, and a Prometheus if one is installed, until Ctrl-C; "
-            "the day repeats.",
+            "the day repeats unless there is to be only one.",
         ),
     ] = False,
     port: Annotated[
@@ -44,9 +44,12 @@ def demo(
 ) -> None:
     """Watch a service call three misbehaving upstreams, all of it on this machine.
 
-    Everything that is shown comes from the metrics registry. Variables PLATFORM_HTTP_* change how
-    the service behaves, OTEL_* where spans go. Exit code 0 also after Ctrl-C; 1 if the demo
-    itself does not work, 2 if the configuration is invalid.
+    All figures come from the metrics registry.
+
+    PLATFORM_HTTP_* variables change what the service does, OTEL_* where spans go.
+
+    Exit codes: 0 success, also after Ctrl-C; 1 the demo itself does not work; 2 invalid
+    configuration.
     """
     from platform_http.cli.demo.run import (  # noqa: PLC0415 - the other commands need none of it
         DemoError,
@@ -57,7 +60,7 @@ def demo(
     console = Console(highlight=False)
     options = Options(
         duration=duration or (_SHORT_DAY_SECONDS if once else _DAY_SECONDS),
-        live=console.is_terminal and not once,
+        live=can_redraw(console) and not once,
         repeat=serve and not once,
         serve=serve,
         port=port,
@@ -71,3 +74,11 @@ def demo(
     except (DemoError, OSError) as error:
         typer.echo(f"the demo does not work: {error}", err=True)
         raise typer.Exit(1) from None
+
+
+def can_redraw(console: Console) -> bool:
+    """Tell whether *console* writes to a terminal that can place its cursor.
+
+    Colours that are forced on a pipe make no terminal of it.
+    """
+    return console.file.isatty() and not console.is_dumb_terminal

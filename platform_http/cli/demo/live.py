@@ -155,10 +155,10 @@ def _strip(script: Script, here: int) -> Text:
 
 
 def _events(frame: Frame, count: int) -> Table:
-    table = Table.grid(padding=(0, 2))
-    table.add_column(min_width=5, style="dim")
-    table.add_column(min_width=9)
-    table.add_column(no_wrap=True, overflow="ellipsis")
+    table = Table.grid(padding=(0, 2), expand=True)
+    table.add_column(width=5, style="dim")
+    table.add_column(width=9)
+    table.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
     for event in frame.events[-count:]:
         table.add_row(clock(event.seconds), event.client, Text(event.text, style=event.style))
     return table

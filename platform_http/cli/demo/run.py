@@ -96,35 +96,37 @@ async def run(options: Options, console: Console) -> None:
     async with contextlib.AsyncExitStack() as stack:
         stop = stack.enter_context(_stop_by_signal())
         await stack.enter_async_context(_telemetry(registry))
-        pages = await _pages(stack, options, registry, console)
         upstreams = [
             await stack.enter_async_context(Upstream(script, next(chances))) for script in DAY
         ]
         urls = {upstream.script.client: upstream.url for upstream in upstreams}
         settings = await asyncio.to_thread(settings_for, urls, options.duration)
+        factory = await stack.enter_async_context(
+            SessionFactory(settings, registry=registry, rng=next(chances))
+        )
+        service = Service(factory, registry, next(chances))
+        pages = await _pages(stack, options, registry, console)
         began = loop.time()
         events = Events(lambda: loop.time() - began)
         stack.enter_context(events.listening())
-        screen = stack.enter_context(_screen(options, console, events))
-        async with SessionFactory(settings, registry=registry, rng=next(chances)) as factory:
-            service = Service(factory, registry, next(chances))
-            show = _Show(
-                options,
-                registry=registry,
-                upstreams=upstreams,
-                events=events,
-                screen=screen,
-                pages=pages,
-            )
-            async with asyncio.TaskGroup() as tasks:
-                calls = tasks.create_task(service.run(stop))
-                await show.run(began, stop)
-                stop.set()
-                # The environment may have switched all timeouts off.
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(_DRAIN_SECONDS):
-                        await calls
-        end = Reading.of(registry, loop.time() - began)
+        show = _Show(
+            options,
+            registry=registry,
+            upstreams=upstreams,
+            events=events,
+            screen=stack.enter_context(_screen(options, console, events)),
+            pages=pages,
+        )
+        async with asyncio.TaskGroup() as tasks:
+            calls = tasks.create_task(service.run(stop))
+            await show.run(began, stop)
+            stop.set()
+            # The environment may have switched all timeouts off.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_DRAIN_SECONDS):
+                    await calls
+        lasted = loop.time() - began
+    end = Reading.of(registry, lasted)
     console.print(summary(end, _CLIENTS))
     _verify(Figures(end, *_CLIENTS))
 
