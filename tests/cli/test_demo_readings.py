@@ -94,6 +94,12 @@ def test_a_quantile_merges_series_and_skips_empty_buckets(registry):
     assert reading.quantile(0.75, "took") == pytest.approx(0.3)
 
 
+def test_the_lowest_quantile_is_where_the_first_bucket_in_use_begins(registry):
+    histogram = Histogram("took", "-", buckets=(0.1, 0.2), registry=registry)
+    histogram.observe(0.15)
+    assert Reading.of(registry, 0.0).quantile(0.0, "took") == pytest.approx(0.1)
+
+
 def test_a_quantile_beyond_all_buckets_is_the_highest_bound(registry):
     histogram = Histogram("took", "-", buckets=(0.1, 0.2), registry=registry)
     histogram.observe(5)

@@ -79,7 +79,7 @@ def test_the_picture_can_be_read_without_colours():
     assert "OPEN" in text
     assert "half-open" in text
     assert "dead: refuses connects" in text
-    assert "billing      847.3   49    13    39       456" in text
+    assert "billing     847.3   49    13    39       456 1.75 s 2.42 s" in text
     assert "2.42 s" in text
     assert "http://127.0.0.1:65535/metrics" in text
     assert "inventory  retries stopped: 35 circuit_open, 4 exhausted" in text

@@ -266,7 +266,7 @@ def test_all_violations_are_told_at_once(violations):
 
 
 def test_a_wrong_value_contradicts_nothing(violations):
-    (line,) = violations(TIMEOUT__TOTAL="-1", TIMEOUT__ATTEMPT="5")
+    (line,) = violations(TIMEOUT__TOTAL="-1", TIMEOUT__ATTEMPT="50")
     assert "TIMEOUT__TOTAL is a negative number" in line
 
 
