@@ -13,7 +13,7 @@ help: ## list the targets
 setup: $(VENV)/.ready ## make the virtual environment
 
 $(VENV)/.ready: requirements/dev.txt requirements/uv.txt pyproject.toml
-	$(PYTHON) scripts/check_python.py
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("platform_http needs Python 3.11 or newer: run make PYTHON=python3.x")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
 	VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/uv pip install --quiet --require-hashes -r requirements/dev.txt
