@@ -53,6 +53,18 @@ async def test_one_origin_does_not_open_the_circuit_of_another(observed: Observe
         assert await _call(session, good.url) == 200
 
 
+async def test_a_call_that_was_sent_before_it_was_refused_is_an_error(observed: Observed) -> None:
+    async with FaultServer([respond(503)]) as bad:
+        moved = respond(302, headers={"Location": str(bad.url)})
+        async with FaultServer([moved]) as good, observed.session(**EAGER) as session:
+            await _trip(session, bad.url)
+            with pytest.raises(CircuitOpenError) as caught:
+                await _call(session, good.url)
+    assert caught.value.attempts == 1
+    assert observed.value("platform_http_calls_total", outcome="rejected") == 0
+    assert observed.value("platform_http_calls_total", error_type="circuit_open") == 1
+
+
 async def test_an_open_circuit_under_retry_makes_no_attempt(observed: Observed) -> None:
     settings = {"circuit_breaker": EAGER["circuit_breaker"], "retry": {"max_attempts": 3}}
     async with FaultServer([respond(503)]) as server, observed.session(**settings) as session:

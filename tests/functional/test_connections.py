@@ -106,6 +106,34 @@ async def test_cancelled_waiters_take_no_slot_with_them(observed: Observed) -> N
             assert not session.connector._waiters
 
 
+async def test_a_waiter_that_is_cancelled_as_it_wakes_hands_its_slot_on(
+    observed: Observed,
+) -> None:
+    async with FaultServer([delay(0.05, respond()), respond()]) as server:
+        settings = {
+            "pool": {"limit": 1, "limit_per_host": 1, "keepalive": 0},
+            "timeout": {"total": 5, "attempt": 4, "pool": 1},
+            "retry": {"enabled": False},
+        }
+        async with observed.session(**settings) as session:
+            first = asyncio.create_task(_get(session, server.url))
+            await server.wait_until(lambda: server.requests)
+            second = asyncio.create_task(_get(session, server.url))
+            third = asyncio.create_task(_get(session, server.url))
+            await asyncio.sleep(0.01)
+            wake = session.connector._release_waiter
+
+            def wake_and_cancel() -> None:
+                wake()
+                second.cancel()
+
+            session.connector._release_waiter = wake_and_cancel
+            assert await first == b""
+            with pytest.raises(asyncio.CancelledError):
+                await second
+            assert await third == b""
+
+
 async def test_a_dropped_connection_is_counted_out(observed: Observed) -> None:
     async with FaultServer([respond(200, then="close")]) as server:
         async with observed.session() as session:
