@@ -1,4 +1,4 @@
-"""Stop sending to a server that fails, and find out gently when it is back."""
+"""Stop sending to a server that fails or hangs, and find out gently when it is back."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import enum
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
+from platform_http.policies.in_flight import InFlight
 from platform_http.policies.outcome import Health
 from platform_http.policies.sliding_window import SlidingWindow
 
@@ -35,23 +36,72 @@ class Refusal(NamedTuple):
     retry_after: float
 
 
+class CircuitSnapshot(NamedTuple):
+    """A breaker at one instant, for status pages.
+
+    Args:
+        state: The state; an open period that is over still reads as open.
+        forced: The state that an operator holds it in, or ``None``.
+        ok: Successes in the window. While open, what it opened on is still in it.
+        failed: Failures in the window.
+        slow: Slow attempts: those of the window and those that are running.
+        in_flight: Permits that are out and whose result will count.
+        retry_after: Seconds until it may admit again, >= 0.
+    """
+
+    state: State
+    forced: State | None
+    ok: int
+    failed: int
+    slow: int
+    in_flight: int
+    retry_after: float
+
+
 class Permit:
     """The right to send one attempt. Give it back on every path, by exactly one of its verbs.
 
     The first :meth:`record` or :meth:`release` counts, later ones do nothing.
+
+    Args:
+        settle: Takes what was recorded; ``None`` if nothing is to be learned from the attempt.
+        generation: The period of the breaker in which the result counts.
+        start: Told that the attempt begins; ``None`` if that makes no difference.
+
+    Attributes:
+        began: Instant at which the attempt began, on the breaker's clock; infinite until then.
+        would_refuse: Whether this attempt is sent only because the breaker merely observes.
     """
 
-    __slots__ = ("_generation", "_settle")
+    __slots__ = ("_settle", "_start", "began", "generation", "would_refuse")
 
-    def __init__(self, settle: Callable[[int, Health], None], generation: int) -> None:
-        self._settle: Callable[[int, Health], None] | None = settle
-        self._generation = generation
+    def __init__(
+        self,
+        settle: Callable[[Permit, Health], None] | None,
+        generation: int,
+        start: Callable[[Permit], None] | None = None,
+    ) -> None:
+        self._settle = settle
+        self._start = start
+        self.generation = generation
+        self.began = math.inf
+        self.would_refuse = settle is None
+
+    def begin(self) -> None:
+        """Say that the attempt is sent now, after all waits; from here on it can become slow.
+
+        Time in a queue of our own is never the server's fault. The first call counts; after the
+        permit was given back, none does.
+        """
+        start, self._start = self._start, None
+        if start is not None and self._settle is not None:
+            start(self)
 
     def record(self, health: Health) -> None:
         """Tell the breaker how the attempt went; ``Health.NEUTRAL`` is a :meth:`release`."""
         settle, self._settle = self._settle, None
         if settle is not None:
-            settle(self._generation, health)
+            settle(self, health)
 
     def release(self) -> None:
         """Give the permit back and record nothing."""
@@ -59,7 +109,7 @@ class Permit:
 
 
 class CircuitBreaker:
-    """A circuit breaker over the failure ratio of a sliding window.
+    """A circuit breaker over the shares of failures and of slow attempts in a sliding window.
 
     - *Closed*: everything passes. It opens at the result that finds at least *minimum_calls*
       results in the window and a share of failures of at least *failure_ratio*.
@@ -74,7 +124,21 @@ class CircuitBreaker:
     closes nor reopens anything, and neither does a probe that has been replaced.
 
     A probe may be lost without a word. After its **lease** the next caller becomes the probe; until
-    then, and for as long as nobody has replaced it, its result counts.
+    then, and for as long as nobody has replaced it, its result counts. The lease runs from the
+    admission, and anew from :meth:`Permit.begin`.
+
+    **Slow calls.** With *slow_call_duration* and *slow_call_ratio*, an attempt is slow that has
+    taken that long since :meth:`Permit.begin`, whether it was answered by then or is still running.
+    The share of slow ones, among the results of the window and the slow running ones, is looked at
+    with each result and with each admission; so a server that answers nothing at all opens the
+    circuit too, long before the first timeout. A slow probe is a failed one. What was given back
+    neutral was never slow.
+
+    **Observing**, it counts, changes state and tells of it, but never refuses: a permit says that
+    it would have been refused, and teaches the breaker nothing. That holds when it is forced open.
+
+    **Steering.** :meth:`force_open` and :meth:`force_closed` hold a state against all results until
+    :meth:`automatic`; forced open, there are no probes either.
 
     Args:
         failure_ratio: Share of failures at which it opens, in (0, 1].
@@ -90,6 +154,9 @@ class CircuitBreaker:
         rng: Source of jitter, drawn from once for each opening; seeded in tests.
         on_transition: Called with the previous and the new state after each change. It must not
             raise.
+        slow_call_duration: Seconds that make an attempt slow, > 0; ``None`` is never.
+        slow_call_ratio: Share of slow attempts at which it opens, in (0, 1]; ``None`` is never.
+        observe: Whether it only observes.
 
     Source: Nygard, "Release It!"; Polly v8 and resilience4j for window and states; generations
     after gobreaker.
@@ -98,18 +165,23 @@ class CircuitBreaker:
     __slots__ = (
         "_clock",
         "_failure_ratio",
+        "_forced",
         "_generation",
         "_good_probes",
         "_half_open_successes",
-        "_lease_ends",
         "_minimum_calls",
         "_next_open",
+        "_observe",
         "_on_transition",
         "_open_duration",
         "_open_duration_max",
         "_open_until",
+        "_probe_began",
         "_probe_lease",
         "_rng",
+        "_running",
+        "_slow_after",
+        "_slow_ratio",
         "_state",
         "_unsettled",
         "_window",
@@ -128,6 +200,9 @@ class CircuitBreaker:
         clock: Callable[[], float],
         rng: Random,
         on_transition: Callable[[State, State], None] | None = None,
+        slow_call_duration: float | None = None,
+        slow_call_ratio: float | None = None,
+        observe: bool = False,
     ) -> None:
         self._failure_ratio = failure_ratio
         self._minimum_calls = minimum_calls
@@ -138,14 +213,22 @@ class CircuitBreaker:
         self._clock = clock
         self._rng = rng
         self._on_transition = on_transition
+        self._observe = observe
+        # Closed attempts by age; without slow calls nobody asks for it, and admitting is cheaper.
+        self._running: InFlight[Permit] | None = None
+        self._slow_after = self._slow_ratio = math.inf
+        if slow_call_duration is not None and slow_call_ratio is not None:
+            self._running = InFlight(slow_call_duration)
+            self._slow_after, self._slow_ratio = slow_call_duration, slow_call_ratio
         self._window = SlidingWindow(window, clock())
         self._state = State.CLOSED
+        self._forced: State | None = None
         self._generation = 0
         # Permits of this generation that were not given back; in half-open that is the probe.
         self._unsettled = 0
         self._next_open = open_duration
         self._open_until = 0.0
-        self._lease_ends = 0.0
+        self._probe_began = 0.0
         self._good_probes = 0
 
     @property
@@ -154,78 +237,177 @@ class CircuitBreaker:
         return self._state
 
     @property
+    def forced(self) -> State | None:
+        """The state that it is held in, open or closed, or ``None`` when it decides by itself."""
+        return self._forced
+
+    @property
     def idle_closed(self) -> bool:
         """Whether a new breaker would behave the same, but for the successes it has seen.
 
-        That is: closed, no permit of this generation is out, and the window holds no failure.
+        That is: closed and not forced, no permit of this generation is out, and the window holds
+        no failure and nothing slow.
         """
-        if self._state is not State.CLOSED or self._unsettled:
+        if self._state is not State.CLOSED or self._forced is not None or self._unsettled:
             return False
         self._window.advance(self._clock())
-        return not self._window.failed
+        return not (self._window.failed or self._window.slow)
+
+    def snapshot(self) -> CircuitSnapshot:
+        """Return what there is to see, and change nothing."""
+        now = self._clock()
+        window = self._window
+        window.advance(now)
+        return CircuitSnapshot(
+            state=self._state,
+            forced=self._forced,
+            ok=window.ok,
+            failed=window.failed,
+            slow=window.slow + (0 if self._running is None else self._running.slow(now)),
+            in_flight=self._unsettled,
+            retry_after=self._wait(now),
+        )
 
     def admit(self) -> Permit | Refusal:
         """Return the right to send one attempt, or how long to wait for it."""
-        if self._state is State.CLOSED:
+        if self._state is State.CLOSED and self._running is None:
             self._unsettled += 1
             return Permit(self._settle, self._generation)
         now = self._clock()
+        # Whoever is told of a change may take the probe or steer elsewhere: so ask again after it.
+        if self._opens_by_age(now):
+            self._open(now)
+            return self.admit()
+        wait = self._wait(now)
+        if wait > 0.0:
+            return Permit(None, self._generation) if self._observe else Refusal(wait)
         if self._state is State.OPEN:
-            if now < self._open_until:
-                return Refusal(self._open_until - now)
             self._good_probes = 0
             self._change(State.HALF_OPEN)
-        if self._unsettled and now < self._lease_ends:
-            lease = self._lease_ends - now
-            return Refusal(self._open_duration if math.isinf(lease) else lease)
-        self._generation += 1
-        self._unsettled = 1
-        self._lease_ends = now + self._probe_lease
-        return Permit(self._settle, self._generation)
+            return self.admit()
+        if self._state is State.HALF_OPEN:
+            self._begin_generation()
+            self._probe_began = now
+        self._unsettled += 1
+        return Permit(self._settle, self._generation, self._start)
 
-    def _settle(self, generation: int, health: Health) -> None:
-        if generation != self._generation:
+    def force_open(self) -> None:
+        """Refuse everything, probes included, until told otherwise."""
+        self._forced = State.OPEN
+        if self._state is not State.OPEN:
+            self._change(State.OPEN)
+
+    def force_closed(self) -> None:
+        """Admit everything, whatever comes back, until told otherwise."""
+        self._forced = State.CLOSED
+        if self._state is not State.CLOSED:
+            self._close()
+
+    def automatic(self) -> None:
+        """End the forcing: closed, with nothing remembered. Nothing if it was not forced."""
+        if self._forced is not None:
+            self._forced = None
+            self._close()
+
+    def _wait(self, now: float) -> float:
+        """Return the seconds, >= 0, until a caller is let through."""
+        if self._state is State.CLOSED:
+            return 0.0
+        if self._forced is not None:
+            return self._open_duration
+        if self._state is State.OPEN:
+            return max(0.0, self._open_until - now)
+        if not self._unsettled:
+            return 0.0
+        lease = self._probe_began + self._probe_lease - now
+        return self._open_duration if math.isinf(lease) else max(0.0, lease)
+
+    def _opens_by_age(self, now: float) -> bool:
+        """Tell whether attempts that are still running open the circuit."""
+        if self._running is None or self._state is State.OPEN:
+            return False
+        if self._state is State.HALF_OPEN:
+            return self._running.slow(now) > 0
+        self._window.advance(now)
+        return self._forced is None and self._too_slow(now)
+
+    def _too_slow(self, now: float) -> bool:
+        if self._running is None:
+            return False
+        window = self._window
+        running = self._running.slow(now)
+        calls = window.ok + window.failed + running
+        return calls >= self._minimum_calls and (window.slow + running) / calls >= self._slow_ratio
+
+    def _too_many_failed(self) -> bool:
+        failed = self._window.failed
+        calls = self._window.ok + failed
+        return calls >= self._minimum_calls and failed / calls >= self._failure_ratio
+
+    def _start(self, permit: Permit) -> None:
+        if permit.generation != self._generation:
+            return
+        permit.began = now = self._clock()
+        if self._running is not None:
+            self._running.start(permit, now)
+        if self._state is State.HALF_OPEN:
+            self._probe_began = now
+
+    def _settle(self, permit: Permit, health: Health) -> None:
+        if permit.generation != self._generation:
             return
         self._unsettled -= 1
+        if self._running is not None and permit.began < math.inf:
+            self._running.finish(permit)
         if health is Health.NEUTRAL:
             return
+        now = self._clock()
+        is_slow = now - permit.began >= self._slow_after
         if self._state is State.CLOSED:
-            self._count(health)
+            self._count(health, now, is_slow=is_slow)
         else:
-            self._judge_probe(health)
+            self._judge_probe(now, is_good=health is Health.OK and not is_slow)
 
-    def _count(self, health: Health) -> None:
+    def _count(self, health: Health, now: float, *, is_slow: bool) -> None:
         window = self._window
-        window.advance(self._clock())
+        window.advance(now)
         if health is Health.OK:
             window.add_ok()
         else:
             window.add_failed()
-        if window.failed:
-            calls = window.ok + window.failed
-            if calls >= self._minimum_calls and window.failed / calls >= self._failure_ratio:
-                self._open()
+        if is_slow:
+            window.add_slow()
+        if self._forced is None and (self._too_many_failed() or self._too_slow(now)):
+            self._open(now)
 
-    def _judge_probe(self, health: Health) -> None:
-        if health is Health.FAILED:
-            self._open()
+    def _judge_probe(self, now: float, *, is_good: bool) -> None:
+        if not is_good:
+            self._open(now)
             return
         self._good_probes += 1
         if self._good_probes >= self._half_open_successes:
-            self._window.clear(self._clock())
-            self._next_open = self._open_duration
-            self._change(State.CLOSED)
+            self._close()
 
-    def _open(self) -> None:
+    def _open(self, now: float) -> None:
         period = self._next_open * (1.0 + OPEN_JITTER * self._rng.random())
-        self._open_until = self._clock() + period
+        self._open_until = now + period
         self._next_open = min(self._next_open * 2.0, self._open_duration_max)
         self._change(State.OPEN)
 
+    def _close(self) -> None:
+        self._window.clear(self._clock())
+        self._next_open = self._open_duration
+        self._change(State.CLOSED)
+
     def _change(self, state: State) -> None:
         previous, self._state = self._state, state
+        self._begin_generation()
+        # Last, so that a callback that looks at the breaker sees the new state whole.
+        if self._on_transition is not None and previous is not state:
+            self._on_transition(previous, state)
+
+    def _begin_generation(self) -> None:
         self._generation += 1
         self._unsettled = 0
-        # Last, so that a callback that looks at the breaker sees the new state whole.
-        if self._on_transition is not None:
-            self._on_transition(previous, state)
+        if self._running is not None:
+            self._running.clear()

@@ -97,6 +97,15 @@ class RetryPolicy:
         self._retry_after_max = retry_after_max
         self._rng = rng
 
+    def may_resend(self, method: str, *, idempotent: bool | None) -> bool:
+        """Tell whether a request may be sent again after it was sent.
+
+        Args:
+            method: Upper case.
+            idempotent: Whether processing it twice is safe; ``None`` judges by *method*.
+        """
+        return method in self._methods if idempotent is None else idempotent
+
     def decide(
         self,
         outcome: Outcome,
@@ -135,7 +144,7 @@ class RetryPolicy:
         if outcome.kind is Kind.PERMANENT:
             return Stop("not_retryable")
         if sent:
-            if not (method in self._methods if idempotent is None else idempotent):
+            if not self.may_resend(method, idempotent=idempotent):
                 return Stop("not_idempotent")
             if not replayable:
                 return Stop("body_consumed")

@@ -7,7 +7,9 @@ BUCKETS = 10
 
 
 class SlidingWindow:
-    """Successes and failures of the last *duration* seconds, in a ring of :data:`BUCKETS`.
+    """Results of the last *duration* seconds, in a ring of :data:`BUCKETS`.
+
+    A result is a success or a failure; it may be slow besides.
 
     Args:
         duration: Length of the window, seconds, > 0.
@@ -16,11 +18,22 @@ class SlidingWindow:
     Attributes:
         ok: Successes remembered, as of the last :meth:`advance`.
         failed: Failures remembered, as of the last :meth:`advance`.
+        slow: Those of both that were slow, as of the last :meth:`advance`.
 
     Source: the time-based sliding window of resilience4j.
     """
 
-    __slots__ = ("_bucket_ends", "_current", "_failed", "_ok", "_width", "failed", "ok")
+    __slots__ = (
+        "_bucket_ends",
+        "_current",
+        "_failed",
+        "_ok",
+        "_slow",
+        "_width",
+        "failed",
+        "ok",
+        "slow",
+    )
 
     def __init__(self, duration: float, now: float) -> None:
         self._width = duration / BUCKETS
@@ -30,10 +43,12 @@ class SlidingWindow:
         """Forget everything; a new bucket begins *now*."""
         self._ok = [0] * BUCKETS
         self._failed = [0] * BUCKETS
+        self._slow = [0] * BUCKETS
         self._current = 0
         self._bucket_ends = now + self._width
         self.ok = 0
         self.failed = 0
+        self.slow = 0
 
     def add_ok(self) -> None:
         """Count a success into the current bucket."""
@@ -45,14 +60,20 @@ class SlidingWindow:
         self._failed[self._current] += 1
         self.failed += 1
 
+    def add_slow(self) -> None:
+        """Mark the result that was just counted as slow."""
+        self._slow[self._current] += 1
+        self.slow += 1
+
     def advance(self, now: float) -> None:
         """Forget the buckets that lie more than the window's duration before *now*."""
         if now < self._bucket_ends:
             return
         begun = int((now - self._bucket_ends) / self._width) + 1
         for _ in range(min(begun, BUCKETS)):
-            self._current = (self._current + 1) % BUCKETS
-            self.ok -= self._ok[self._current]
-            self.failed -= self._failed[self._current]
-            self._ok[self._current] = self._failed[self._current] = 0
+            current = self._current = (self._current + 1) % BUCKETS
+            self.ok -= self._ok[current]
+            self.failed -= self._failed[current]
+            self.slow -= self._slow[current]
+            self._ok[current] = self._failed[current] = self._slow[current] = 0
         self._bucket_ends += begun * self._width

@@ -3,70 +3,18 @@ from random import Random
 
 import pytest
 
-from platform_http.policies.circuit_breaker import (
-    OPEN_JITTER,
-    CircuitBreaker,
-    Permit,
-    Refusal,
-    State,
-)
+from platform_http.policies.circuit_breaker import OPEN_JITTER, Permit, Refusal, State
 from platform_http.policies.outcome import Health, of_status
-from tests.policies.fake_clock import FakeClock
-
-
-class Circuit:
-    """A breaker on a fake clock, and the transitions it told of."""
-
-    def __init__(self, **overrides):
-        self.clock = FakeClock()
-        self.transitions = []
-        numbers = {
-            "failure_ratio": 0.5,
-            "minimum_calls": 20,
-            "window": 30.0,
-            "open_duration": 5.0,
-            "open_duration_max": 60.0,
-            "half_open_successes": 3,
-            "probe_lease": 4.0,
-            "rng": Random(1),
-            "on_transition": lambda previous, current: self.transitions.append((previous, current)),
-        }
-        self.breaker = CircuitBreaker(clock=self.clock, **(numbers | overrides))
-
-    def record(self, health, times=1):
-        for _ in range(times):
-            self.permit().record(health)
-
-    def permit(self):
-        permit = self.breaker.admit()
-        assert isinstance(permit, Permit)
-        return permit
-
-    def refusal(self):
-        refusal = self.breaker.admit()
-        assert isinstance(refusal, Refusal)
-        return refusal
-
-    def trip(self):
-        self.record(Health.FAILED, times=20)
-        assert self.breaker.state is State.OPEN
-
-    def wait_open(self):
-        """Let the open period pass."""
-        self.clock.advance(self.refusal().retry_after)
-
-    def half_open(self):
-        """Trip, wait, and return the first probe."""
-        self.trip()
-        self.wait_open()
-        probe = self.permit()
-        assert self.breaker.state is State.HALF_OPEN
-        return probe
+from tests.policies.circuit import Circuit
 
 
 @pytest.fixture
 def circuit():
     return Circuit()
+
+
+def test_states_go_by_the_words_that_metrics_use():
+    assert [state.value for state in State] == ["closed", "open", "half_open"]
 
 
 def test_a_new_breaker_admits(circuit):
@@ -314,6 +262,32 @@ def test_a_lost_probe_is_replaced_when_its_lease_ends(circuit):
     circuit.clock.advance(1.0)
     circuit.permit()
     assert circuit.refusal().retry_after == 4.0
+
+
+def test_the_lease_of_a_probe_starts_anew_when_its_attempt_begins(circuit):
+    """What it waits for before is not the server's time; a wait without end is bounded too."""
+    circuit.trip()
+    circuit.wait_open()
+    probe = circuit.breaker.admit()
+    circuit.clock.advance(3.0)
+    assert circuit.refusal().retry_after == pytest.approx(1.0)
+    probe.begin()
+    assert circuit.refusal().retry_after == 4.0
+    circuit.clock.advance(3.9)
+    circuit.refusal()
+    probe.record(Health.FAILED)
+    assert circuit.breaker.state is State.OPEN
+
+
+def test_a_replaced_probe_that_begins_late_extends_no_lease(circuit):
+    circuit.trip()
+    circuit.wait_open()
+    replaced = circuit.breaker.admit()
+    circuit.clock.advance(4.0)
+    circuit.permit()
+    circuit.clock.advance(3.0)
+    replaced.begin()
+    assert circuit.refusal().retry_after == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("health", list(Health))

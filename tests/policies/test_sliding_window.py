@@ -49,28 +49,45 @@ def test_clearing_forgets_at_once():
     window = SlidingWindow(10.0, 0.0)
     window.add_ok()
     window.add_failed()
+    window.add_slow()
     window.clear(0.5)
-    assert (window.ok, window.failed) == (0, 0)
+    assert (window.ok, window.failed, window.slow) == (0, 0, 0)
     window.advance(100.0)
-    assert (window.ok, window.failed) == (0, 0)
+    assert (window.ok, window.failed, window.slow) == (0, 0, 0)
+
+
+def test_a_slow_result_is_counted_beside_and_forgotten_with_its_bucket():
+    window = SlidingWindow(10.0, 0.0)
+    window.add_ok()
+    window.add_slow()
+    window.advance(1.0)
+    window.add_failed()
+    window.add_slow()
+    assert (window.ok, window.failed, window.slow) == (1, 1, 2)
+    window.advance(10.0)
+    assert (window.ok, window.failed, window.slow) == (0, 1, 1)
 
 
 @settings(deadline=None)
 @given(
-    steps=st.lists(st.tuples(st.integers(0, 60), st.booleans()), max_size=60),
+    steps=st.lists(st.tuples(st.integers(0, 60), st.booleans(), st.booleans()), max_size=60),
     width=st.sampled_from([0.5, 1.0, 4.0]),
 )
 def test_the_counts_are_those_of_a_list_of_all_results(steps, width):
     window = SlidingWindow(width * BUCKETS, 0.0)
     results = []
     now = 0.0
-    for quarters, failed in steps:
+    for quarters, failed, slow in steps:
         now += quarters * width / 4
         window.advance(now)
         if failed:
             window.add_failed()
         else:
             window.add_ok()
-        results.append((now // width, failed))
-        kept = [bad for bucket, bad in results if now // width - bucket < BUCKETS]
-        assert (window.ok, window.failed) == (kept.count(False), kept.count(True))
+        if slow:
+            window.add_slow()
+        results.append((now // width, failed, slow))
+        kept = [result for result in results if now // width - result[0] < BUCKETS]
+        bad = [failed for _, failed, _ in kept]
+        assert (window.ok, window.failed) == (bad.count(False), bad.count(True))
+        assert window.slow == sum(slow for _, _, slow in kept)
