@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools demo test check format bench docs lock clean
+.PHONY: help setup tools demo test check format bench mutation docs lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -46,6 +46,11 @@ format: setup ## format and fix what can be fixed
 
 bench: setup ## cost of a call over raw aiohttp, as ratios
 	$(BIN)/python -m benchmarks.call_cost
+	$(BIN)/python -m benchmarks.policy_cost
+	$(BIN)/python -m benchmarks.import_cost
+
+mutation: setup ## mutation testing of the policies; takes long, run by hand
+	$(BIN)/mutmut run
 
 docs: setup ## regenerate the generated parts of the documents
 	$(BIN)/platform-http config --docs --write README.md

@@ -61,7 +61,7 @@ class CallOptions:
         idempotent: Whether a resend is safe although something may have been processed.
         idempotency_key: Value of ``Idempotency-Key``, the same on every attempt; ``True`` makes
             one per call.
-        hedge: Whether this call may be hedged.
+        hedge: ``False`` keeps a client that hedges from hedging this call.
 
     Raises:
         ValueError: If a number is out of its range.
@@ -88,8 +88,6 @@ class CallOptions:
         if key is not None and not isinstance(key, str | bool):
             kind = type(key).__name__
             raise TypeError(f"CallOptions.idempotency_key must be a string or True, got {kind}")
-        if self.hedge:
-            raise ValueError("CallOptions.hedge=True is not available yet")
 
 
 DEFAULT_OPTIONS = CallOptions()
@@ -125,6 +123,24 @@ class Observer(Protocol):
     def circuit_changed(self, origin: Origin, previous: str, current: str) -> None:
         """A circuit breaker went from one state to another."""
 
+    def budget_changed(self, origin: Origin, tokens: float) -> None:
+        """The retry budget of *origin* holds *tokens* now."""
+
+    def concurrency_changed(self, origin: Origin, in_use: int) -> None:
+        """*in_use* attempts to *origin* hold a permit of the concurrency limit now."""
+
+    def concurrency_waited(self, seconds: float) -> None:
+        """An attempt waited in the queue of the concurrency limit, whatever came of it."""
+
+    def rate_limit_waited(self, seconds: float) -> None:
+        """An attempt got a token of the rate limit after waiting for *seconds*."""
+
+    def rate_limit_store_failed(self) -> None:
+        """The shared store of the rate limit did not answer; the fallback rate applies."""
+
+    def hedge_ended(self, result: str) -> None:
+        """A hedge ``won``, ``lost`` or was ``denied``."""
+
     def policy_bypassed(self, call: Call) -> None:
         """A request ran without this client's middlewares (``middlewares=``)."""
 
@@ -144,7 +160,16 @@ class Observer(Protocol):
 class Client:
     """What all calls of one client share."""
 
-    __slots__ = ("_drained", "closing", "in_flight", "loop", "name", "observer", "settings")
+    __slots__ = (
+        "_drained",
+        "closed",
+        "closing",
+        "in_flight",
+        "loop",
+        "name",
+        "observer",
+        "settings",
+    )
 
     def __init__(
         self, settings: ClientSettings, observer: Observer, loop: asyncio.AbstractEventLoop
@@ -154,6 +179,9 @@ class Client:
         self.observer = observer
         self.loop = loop
         self.closing = False
+        """New calls are refused, running ones may finish."""
+        self.closed = False
+        """The grace is over: the session is being closed under what still runs."""
         self.in_flight = 0
         self._drained: asyncio.Event | None = None
 
@@ -261,6 +289,11 @@ class Attempt:
         self.sent_at = now
         self.call.sent += 1
 
+    @property
+    def waits_for_pool(self) -> bool:
+        """Whether it has got no further than the queue for a connection."""
+        return self.queue_started > self.queue_ended
+
     def when_judged(self, callback: Callable[[Attempt], None]) -> None:
         """Run *callback* once it is known whether the server did its part.
 
@@ -298,6 +331,19 @@ class Attempt:
                 callback(self)
 
 
+class AttemptRequest(Protocol):
+    """The part of our request class that middlewares rely on.
+
+    With a hedge a call has two requests at a time, so what belongs to one of them stands here.
+    """
+
+    attempt: Attempt | None
+    """The attempt that was made with it last."""
+
+    on_attempt: Callable[[], None] | None
+    """Called when an attempt begins with it, after every wait."""
+
+
 class AttemptResponse(Protocol):
     """The part of our response class that middlewares and telemetry rely on."""
 
@@ -305,6 +351,9 @@ class AttemptResponse(Protocol):
 
     def watch(self, attempt: Attempt) -> None:
         """Bind the response to *attempt* and bound what is left of its body."""
+
+    async def drain(self, limit: int, seconds: float) -> None:
+        """Read what is left of a body that is given up, or close the response."""
 
 
 class Call:
@@ -320,6 +369,7 @@ class Call:
         "idempotency_key",
         "latest",
         "method",
+        "nested",
         "options",
         "origin",
         "outcome",
@@ -349,6 +399,7 @@ class Call:
         self.hops = 0
         self.status = 0
         self.upgrade = False
+        self.nested = False
         self.outcome: CallOutcome | None = None
         self.error_type = ""
         self.stop_reason = ""
@@ -368,6 +419,8 @@ class Call:
         self.started = now
         timeout = self.options.timeout or client.settings.timeout.total
         self.deadline = min(now + timeout, _AMBIENT_DEADLINE.get())
+        outer = CURRENT_CALL.get()
+        self.nested = outer is not None and outer.outcome is None
         self.token = CURRENT_CALL.set(self)
         client.call_opened()
         client.observer.call_started(self)
@@ -386,6 +439,8 @@ class Call:
             self.ended = now
             self.client.call_closed()
             self.client.observer.call_ended(self)
+            # The attempt refers to its call: without the cycle both go at once.
+            self.latest = None
 
     @property
     def max_attempts(self) -> int:

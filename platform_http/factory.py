@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import logging
 import math
 import os
@@ -21,10 +20,14 @@ from platform_http.call import Client, Origin
 from platform_http.errors import FactoryClosedError
 from platform_http.middlewares.attempt import AttemptMiddleware
 from platform_http.middlewares.circuit_breaker import CircuitBreakerMiddleware
+from platform_http.middlewares.circuits import Circuits
+from platform_http.middlewares.concurrency import ConcurrencyMiddleware
+from platform_http.middlewares.hedging import HedgingMiddleware
+from platform_http.middlewares.propagation import DeadlinePropagation
+from platform_http.middlewares.rate_limit import LocalQuota, Quota, RateLimitMiddleware
 from platform_http.middlewares.retry import RetryMiddleware
-from platform_http.policies.circuit_breaker import CircuitBreaker, State
+from platform_http.middlewares.throttle import ThrottleMiddleware
 from platform_http.policies.registry import LruRegistry
-from platform_http.policies.retry import RetryPolicy
 from platform_http.telemetry import event_loop
 from platform_http.telemetry.logging import log_settings
 from platform_http.telemetry.metrics import Metrics
@@ -40,6 +43,7 @@ from platform_http.transport.connector import (
 from platform_http.transport.dns import make_resolver
 from platform_http.transport.request import request_class
 from platform_http.transport.response import PlatformResponse
+from platform_http.wiring import PolicyMaker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -49,16 +53,16 @@ if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider
     from prometheus_client import CollectorRegistry
 
+    from platform_http.middlewares.shared_quota import SharedQuota
     from platform_http.settings import ClientSettings, HttpSettings
     from platform_http.transport.proxy import ProxyResolver
+
+DEFAULT = "default"
 
 _LOGGER = logging.getLogger("platform_http")
 
 # How long a closing connection may take to say so; TLS connections are aborted, so none should.
 _CLOSE_SECONDS = 0.5
-
-# A probe that runs into the attempt timeout reports that failure before its lease ends.
-_LEASE_MARGIN = 1.25
 
 
 class SessionFactory:
@@ -69,7 +73,8 @@ class SessionFactory:
 
     Args:
         settings: What to configure; ``None`` reads the environment.
-        middlewares: The application's own client middlewares, outermost, on every session.
+        middlewares: The application's own client middlewares, outermost, on every session. What
+            they wait for is not bounded by the deadline; what the session does for them is.
         trace_configs: The application's own TraceConfigs, on every session.
         tracer_provider: Makes the spans; ``None`` is OpenTelemetry's global one.
         registry: Takes the metrics; ``None`` is prometheus_client's ``REGISTRY``.
@@ -102,6 +107,8 @@ class SessionFactory:
         self._sessions: dict[str, aiohttp.ClientSession] = {}
         self._clients: dict[str, Client] = {}
         self._resolvers: list[AbstractResolver] = []
+        self.circuits = Circuits()
+        self._quotas: list[SharedQuota] = []
         self._profiles: dict[str, tuple[tls.TlsProfile, tls.TlsProfile]] = {}
         self._lag: event_loop.LagHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -124,14 +131,15 @@ class SessionFactory:
             raise RuntimeError("a SessionFactory is entered once; make a new one")
         self._loop = asyncio.get_running_loop()
         settings = await asyncio.to_thread(lambda: self.settings)
-        names = dict.fromkeys(("default", *settings.client_names))
+        names = dict.fromkeys((DEFAULT, *settings.client_names))
         resolved = [settings.client(name) for name in names]
         self._profiles = {client.name: _tls_profiles(client) for client in resolved}
         await tls.load_contexts(profile for pair in self._profiles.values() for profile in pair)
+        self._metrics = Metrics.of(self._registry)
         for client in resolved:
             _check(client)
             log_settings(client)
-        self._metrics = Metrics.of(self._registry)
+            self._announce_loosened(client)
         self._lag = event_loop.start(self._loop, self._metrics)
         return self
 
@@ -143,12 +151,15 @@ class SessionFactory:
     ) -> None:
         await self.aclose()
 
-    def session(self, name: str = "default") -> aiohttp.ClientSession:
+    def session(self, name: str = DEFAULT) -> aiohttp.ClientSession:
         """Return the session of the client *name*, the same object for the same name.
 
         Args:
             name: A client name; ``-`` equals ``_``. A name without settings of its own gets the
                 defaults.
+
+        Returns:
+            A plain ``aiohttp.ClientSession``, which the factory closes.
 
         Raises:
             FactoryClosedError: If the factory is closing or closed.
@@ -169,34 +180,48 @@ class SessionFactory:
         """Refuse new calls, let running ones finish, then close every session.
 
         Args:
-            grace: Seconds that running calls get, >= 0; ``None`` is ``SHUTDOWN__GRACE``.
+            grace: Seconds that running calls get, >= 0; ``None`` is the ``SHUTDOWN__GRACE`` of
+                their client.
         """
         if self._loop is None:
             return
         if self._closing is None:
-            seconds = self.settings.client("default").shutdown.grace if grace is None else grace
-            self._closing = self._loop.create_task(self._close(seconds))
+            self._closing = self._loop.create_task(self._close(grace))
         # Whoever is cancelled while waiting must not cancel the closing itself.
         await asyncio.shield(self._closing)
 
-    async def _close(self, grace: float) -> None:
+    async def _close(self, grace: float | None) -> None:
         clients = list(self._clients.values())
         for client in clients:
             client.closing = True
         try:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(None if grace == math.inf else grace):
-                    for client in clients:
-                        await client.wait_drained()
+            await asyncio.gather(*(_drain(client, grace) for client in clients))
         finally:
-            for session in self._sessions.values():
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(_CLOSE_SECONDS):
-                        await session.close()
-            for resolver in self._resolvers:
-                await resolver.close()
             if self._lag is not None:
                 self._lag.stop()
+            for client in clients:
+                client.closed = True
+            closings = [
+                *(session.close() for session in self._sessions.values()),
+                *(resolver.close() for resolver in self._resolvers),
+                *(quota.aclose() for quota in self._quotas),
+            ]
+            for closing in closings:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_CLOSE_SECONDS):
+                        await closing
+
+    def _announce_loosened(self, settings: ClientSettings) -> None:
+        assert self._metrics is not None
+        for setting in _loosened(settings):
+            if settings.telemetry.metrics:
+                self._metrics.insecure_settings.labels(settings.name, setting).set(1)
+            _LOGGER.warning(
+                "client %s runs with the insecure setting %s",
+                settings.name,
+                setting,
+                extra={"client": settings.name, "setting": setting},
+            )
 
     def _build(
         self, settings: ClientSettings, loop: asyncio.AbstractEventLoop
@@ -211,10 +236,10 @@ class SessionFactory:
             base_origin=None if base_url is None else Origin.of(base_url),
             can_resend=settings.retry.enabled,
             pool_limit=settings.pool.limit,
+            concurrency_limit=settings.concurrency.limit,
         )
-        for setting in _loosened(settings):
-            observer.insecure_setting(setting)
-            _LOGGER.warning("client %s runs with the insecure setting %s", settings.name, setting)
+        if settings.name not in self._profiles:
+            self._announce_loosened(settings)
         client = self._clients[settings.name] = Client(settings, observer, loop)
         timeout = _session_timeout(settings)
         session = aiohttp.ClientSession(
@@ -223,33 +248,60 @@ class SessionFactory:
             headers={name: value.get_secret_value() for name, value in settings.headers.items()},
             timeout=timeout,
             cookie_jar=_cookie_jar(settings),
-            request_class=request_class(_proxies(settings)),
+            request_class=request_class(client, _proxies(settings)),
             response_class=PlatformResponse,
             trace_configs=self._traces(client),
-            middlewares=(*self._middlewares, *self._policies(client)),
+            middlewares=(*self._middlewares, *self._policies(client, base_url)),
         )
         _disable_hidden_resend(session)
         return session
 
-    def _policies(self, client: Client) -> list[aiohttp.ClientMiddlewareType]:
+    def _policies(self, client: Client, base_url: URL | None) -> list[aiohttp.ClientMiddlewareType]:
         """Return the path of a call, outermost first; only enabled policies are on it."""
         settings = client.settings
         if not _needs_calls(settings):
             return []
+        make = PolicyMaker(client, self._clock, self._rng)
+        budgets = LruRegistry(make.budget, evictable=lambda budget: budget.full)
         path: list[aiohttp.ClientMiddlewareType] = []
+        if settings.throttle.enabled:
+            throttles = LruRegistry(make.throttle, evictable=lambda throttle: throttle.idle)
+            path.append(ThrottleMiddleware(client, throttles))
         if settings.retry.enabled:
-            path.append(RetryMiddleware(client, _retry_policy(settings, self._rng)))
+            path.append(RetryMiddleware(client, make.retry(), budgets))
+        if settings.hedging.enabled:
+            hedges = LruRegistry(make.hedge, evictable=_always)
+            path.append(HedgingMiddleware(client, hedges, budgets))
+        if settings.rate_limit.rate is not None:
+            path.append(RateLimitMiddleware(client, self._quota(client, make)))
         if settings.circuit_breaker.mode != "off":
-            create = functools.partial(_breaker, client, self._clock, self._rng)
-            breakers = LruRegistry(create, evictable=_is_idle_closed)
+            breakers = LruRegistry(make.breaker, evictable=lambda breaker: breaker.idle_closed)
+            self.circuits.add(client.name, breakers)
             path.append(CircuitBreakerMiddleware(client, breakers))
-        path.append(AttemptMiddleware(client))
+        if settings.concurrency.limit:
+            limits = LruRegistry(make.concurrency, evictable=lambda limit: limit.idle)
+            path.append(ConcurrencyMiddleware(client, limits))
+        path.append(AttemptMiddleware(client, _deadline_propagation(settings, base_url)))
         return path
+
+    def _quota(self, client: Client, make: PolicyMaker) -> Quota:
+        if client.settings.rate_limit.store.get_secret_value().startswith("memory:"):
+            return LocalQuota(LruRegistry(make.bucket, evictable=lambda bucket: bucket.full))
+        # Redis and its client are loaded by whoever shares a quota.
+        from platform_http.middlewares.shared_quota import SharedQuota  # noqa: PLC0415 - see above
+
+        fallback = LruRegistry(make.fallback_bucket, evictable=lambda bucket: bucket.full)
+        quota = SharedQuota(client, LocalQuota(fallback), self._clock)
+        self._quotas.append(quota)
+        return quota
 
     def _traces(self, client: Client) -> list[aiohttp.TraceConfig]:
         if not _needs_calls(client.settings):
             return self._trace_configs
-        return [trace_config(client), *self._trace_configs, translation_config()]
+        if not self._trace_configs:
+            return [trace_config(client, alone=True)]
+        first = trace_config(client, alone=False)
+        return [first, *self._trace_configs, translation_config()]
 
     def _connector(
         self, client: Client, timeout: aiohttp.ClientTimeout, socket_path: str | None
@@ -261,7 +313,7 @@ class SessionFactory:
         resolver = make_resolver(settings.dns)
         self._resolvers.append(resolver)
         # As they were on entering: a file that changed since must not be read on the loop.
-        target, proxy = self._profiles.get(settings.name) or self._profiles["default"]
+        target, proxy = self._profiles.get(settings.name) or self._profiles[DEFAULT]
         return PlatformTCPConnector(
             client,
             timeout,
@@ -278,13 +330,16 @@ class SessionFactory:
 
 @contextlib.asynccontextmanager
 async def open_session(
-    name: str = "default", settings: HttpSettings | None = None
+    name: str = DEFAULT, settings: HttpSettings | None = None
 ) -> AsyncIterator[aiohttp.ClientSession]:
     """Yield one session, for scripts that need no factory.
 
     Args:
         name: The client whose settings apply.
         settings: What to configure; ``None`` reads the environment.
+
+    Yields:
+        The session; it is closed at the end of the block.
 
     Raises:
         ConfigurationError: As :class:`SessionFactory`.
@@ -384,40 +439,26 @@ def _cookie_jar(settings: ClientSettings) -> AbstractCookieJar:
     return aiohttp.DummyCookieJar()
 
 
-def _retry_policy(settings: ClientSettings, rng: random.Random) -> RetryPolicy:
-    retry = settings.retry
-    return RetryPolicy(
-        methods=retry.methods,
-        backoff_initial=retry.backoff_initial,
-        backoff_max=retry.backoff_max,
-        backoff_throttled=retry.backoff_throttled,
-        respect_retry_after=retry.respect_retry_after,
-        retry_after_max=retry.retry_after_max,
-        rng=rng,
+def _deadline_propagation(
+    settings: ClientSettings, base_url: URL | None
+) -> DeadlinePropagation | None:
+    if not settings.propagation.enabled:
+        return None
+    # The headers go where baggage may go: to the client's own origin and to those listed by name.
+    base_origin = None if base_url is None else Origin.of(base_url)
+    propagation = Propagation(settings.telemetry.propagate_to, base_origin)
+    return DeadlinePropagation(
+        settings.propagation, lambda origin: propagation.rights(origin).baggage
     )
 
 
-def _breaker(
-    client: Client, clock: Callable[[], float], rng: random.Random, origin: Origin
-) -> CircuitBreaker:
-    breaker = client.settings.circuit_breaker
-
-    def report(previous: State, current: State) -> None:
-        client.observer.circuit_changed(origin, previous.value, current.value)
-
-    return CircuitBreaker(
-        failure_ratio=breaker.failure_ratio,
-        minimum_calls=breaker.minimum_calls,
-        window=breaker.window,
-        open_duration=breaker.open_duration,
-        open_duration_max=breaker.open_duration_max,
-        half_open_successes=breaker.half_open_successes,
-        probe_lease=client.settings.timeout.attempt * _LEASE_MARGIN,
-        clock=clock,
-        rng=rng,
-        on_transition=report,
-    )
+def _always(_: object) -> bool:
+    """Let the oldest go: whoever forgets its statistics only becomes more careful again."""
+    return True
 
 
-def _is_idle_closed(breaker: CircuitBreaker) -> bool:
-    return breaker.idle_closed
+async def _drain(client: Client, grace: float | None) -> None:
+    seconds = client.settings.shutdown.grace if grace is None else grace
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(None if seconds == math.inf else seconds):
+            await client.wait_drained()

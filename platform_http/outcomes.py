@@ -46,12 +46,28 @@ def error_type(error: BaseException) -> str:
     """Return the ``error.type`` word of *error*: the same on span, metric and log."""
     if isinstance(error, PlatformHttpError):
         return error.error_type
+    if _is_callers_body(error):
+        return "_OTHER"
     for kind, word in _ERROR_TYPES:
         if isinstance(error, kind):
             return word
     if isinstance(error, aiohttp.ClientResponseError):
         return "invalid_response" if is_malformed_response(error) else str(error.status)
     return "_OTHER"
+
+
+def _is_callers_body(error: BaseException) -> bool:
+    """Tell whether the caller's own body raised, which aiohttp reports as a lost connection."""
+    cause = error.__cause__
+    return (
+        type(error) in _BODY_FAILURES
+        and cause is not None
+        and cause.__traceback__ is not None
+        and not was_raised_by_aiohttp(cause)
+    )
+
+
+_BODY_FAILURES = frozenset({aiohttp.ClientConnectionError, aiohttp.ClientOSError})
 
 
 def is_malformed_response(error: aiohttp.ClientResponseError) -> bool:

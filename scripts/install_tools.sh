@@ -5,7 +5,8 @@ set -eu
 PATH="$PATH:/usr/sbin:/sbin"
 
 missing=""
-for pair in squid:squid tinyproxy:tinyproxy dnsmasq:dnsmasq-base prometheus:prometheus; do
+for pair in squid:squid tinyproxy:tinyproxy dnsmasq:dnsmasq-base prometheus:prometheus \
+    redis-server:redis-server; do
     command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair##*:}"
 done
 [ -n "$missing" ] || exit 0

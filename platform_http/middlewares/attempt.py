@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     import aiohttp
     from aiohttp import ClientHandlerType
 
-    from platform_http.call import Call, Client
+    from platform_http.call import AttemptRequest, Call, Client
+    from platform_http.middlewares.propagation import DeadlinePropagation
 
 
 class AttemptMiddleware:
@@ -24,8 +25,9 @@ class AttemptMiddleware:
     the caller's.
     """
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, propagation: DeadlinePropagation | None) -> None:
         self._client = client
+        self._propagation = propagation
 
     async def __call__(
         self, request: aiohttp.ClientRequest, handler: ClientHandlerType
@@ -33,40 +35,46 @@ class AttemptMiddleware:
         """Make one attempt."""
         call = CURRENT_CALL.get()
         assert call is not None
-        client = self._client
-        now = client.loop.time()
-        if now >= call.deadline:
-            raise call.deadline_exceeded()
-        attempt = Attempt(call, Origin.of(request.url), request.method, request.url, now)
+        attempt = self._begin(call, request)
         token = CURRENT_ATTEMPT.set(attempt)
-        client.observer.attempt_started(attempt, request)
         try:
             response = await self._bounded(attempt, request, handler)
-        except asyncio.CancelledError:
-            if self._was_closed():
-                raise self._closed(attempt) from None
-            self._cancelled(attempt, request)
-            raise
-        except Exception as error:  # noqa: BLE001 - reported whatever it is, and raised again
-            public = translate(error, request.url)
-            self._failed(attempt, error_type(public))
+        except BaseException as error:  # noqa: BLE001 - reported whatever it is, and raised again
+            public = self._failure(attempt, request, error)
             try:
                 if public is error:
                     raise
-                raise public from public.__cause__
+                raise public from (public.__cause__ or error)
             finally:
                 # A traceback keeps this frame; the frame must not keep the error.
                 del public
         finally:
             CURRENT_ATTEMPT.reset(token)
-        attempt.ended = client.loop.time()
+        attempt.ended = self._client.loop.time()
         attempt.status = response.status
         attempt.response_headers = response.headers
         if response.version is not None:
             attempt.protocol_version = f"{response.version.major}.{response.version.minor}"
-        client.observer.attempt_ended(attempt)
+        self._client.observer.attempt_ended(attempt)
         cast("AttemptResponse", response).watch(attempt)
         return response
+
+    def _begin(self, call: Call, request: aiohttp.ClientRequest) -> Attempt:
+        client = self._client
+        if _is_closed(client, request):
+            raise self._closed_error(call)
+        now = client.loop.time()
+        if now >= call.deadline:
+            raise call.deadline_exceeded()
+        attempt = Attempt(call, Origin.of(request.url), request.method, request.url, now)
+        ours = cast("AttemptRequest", request)
+        ours.attempt = attempt
+        if ours.on_attempt is not None:
+            ours.on_attempt()
+        if self._propagation is not None:
+            self._propagation.write(attempt, request)
+        client.observer.attempt_started(attempt, request)
+        return attempt
 
     async def _bounded(
         self, attempt: Attempt, request: aiohttp.ClientRequest, handler: ClientHandlerType
@@ -94,28 +102,39 @@ class AttemptMiddleware:
             f"(client {call.client.name!r}, attempt {call.attempts})"
         )
 
-    def _failed(self, attempt: Attempt, reason: str) -> None:
-        attempt.error_type = reason
+    def _failure(
+        self, attempt: Attempt, request: aiohttp.ClientRequest, error: BaseException
+    ) -> BaseException:
+        """End the attempt, and return what its caller is to see of *error*."""
+        public: BaseException = error
+        if isinstance(error, asyncio.CancelledError):
+            task = asyncio.current_task()
+            if _is_closed(self._client, request) and task is not None and not task.cancelling():
+                # A closing connector cancels its waiters without cancelling their tasks.
+                public = self._closed_error(attempt.call)
+            elif getattr(request._timer, "_cancelled", False):  # noqa: SLF001 - the only signal
+                # A per-request ``timeout=`` cancels the task and is a TimeoutError further out.
+                attempt.error_type = error_type(TimeoutError())
+            else:
+                attempt.cancelled = True
+        elif isinstance(error, Exception):
+            if _is_closed(self._client, request):
+                public = self._closed_error(attempt.call)
+            else:
+                public = translate(error, request.url)
+        if not isinstance(public, asyncio.CancelledError):
+            attempt.error_type = error_type(public)
         attempt.ended = self._client.loop.time()
         self._client.observer.attempt_ended(attempt)
+        return public
 
-    def _was_closed(self) -> bool:
-        """Tell a closing connector, which cancels its waiters, from a caller who cancels a task."""
-        task = asyncio.current_task()
-        return self._client.closing and task is not None and not task.cancelling()
-
-    def _closed(self, attempt: Attempt) -> FactoryClosedError:
-        self._failed(attempt, FactoryClosedError.error_type)
+    def _closed_error(self, call: Call) -> FactoryClosedError:
         return FactoryClosedError(
-            f"the session factory closed while client {self._client.name!r} waited",
-            attempts=attempt.call.sent,
+            f"the session of client {self._client.name!r} was closed under a running call",
+            attempts=call.sent,
         )
 
-    def _cancelled(self, attempt: Attempt, request: aiohttp.ClientRequest) -> None:
-        # A per-request ``timeout=`` cancels the task and becomes a TimeoutError further out.
-        if getattr(request._timer, "_cancelled", False):  # noqa: SLF001 - the only signal there is
-            self._failed(attempt, error_type(TimeoutError()))
-        else:
-            attempt.cancelled = True
-            attempt.ended = self._client.loop.time()
-            self._client.observer.attempt_ended(attempt)
+
+def _is_closed(client: Client, request: aiohttp.ClientRequest) -> bool:
+    """Tell whether the session is closed, by its factory or by whoever has it."""
+    return client.closed or request.session.closed

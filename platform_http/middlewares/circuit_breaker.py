@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import aiohttp
     from aiohttp import ClientHandlerType
 
-    from platform_http.call import Attempt, Call, Client
+    from platform_http.call import Attempt, AttemptRequest, Call, Client
     from platform_http.policies.circuit_breaker import CircuitBreaker, Permit
     from platform_http.policies.registry import LruRegistry
 
@@ -42,12 +42,19 @@ class CircuitBreakerMiddleware:
         admission = self._breakers.get(origin).admit()
         if isinstance(admission, Refusal):
             raise self._refused(call, origin, admission)
-        attempts = call.attempts
+        if admission.would_refuse:
+            self._client.observer.rejected(call, origin, CircuitOpenError.error_type)
+        ours = cast("AttemptRequest", request)
+        ours.attempt = None
+        # How long an attempt takes is counted without its wait for a place among the others.
+        ours.on_attempt = admission.begin
         try:
             response = await handler(request)
         except BaseException as error:
-            if call.attempts == attempts:
-                # An inner layer refused: nothing is known of the server.
+            made = cast("AttemptRequest", request).attempt
+            if made is None or made.waits_for_pool:
+                # An inner layer refused, or the attempt ended in our own queue: nothing is known
+                # of the server.
                 admission.release()
             else:
                 admission.record(of_exception(error).health)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from platform_http.call import CURRENT_CALL
+from platform_http.call import CURRENT_CALL, AttemptResponse, BodyEnd, Origin
 from platform_http.errors import DeadlineExceededError, PoolTimeoutError, RequestRejectedError
+from platform_http.middlewares.replay import make_replayable
 from platform_http.outcomes import of_exception
 from platform_http.policies import retry_after
 from platform_http.policies.outcome import of_status
@@ -17,13 +18,18 @@ if TYPE_CHECKING:
     import aiohttp
     from aiohttp import ClientHandlerType
 
-    from platform_http.call import Call, Client
+    from platform_http.call import Attempt, Call, Client
     from platform_http.policies.outcome import Outcome
+    from platform_http.policies.registry import LruRegistry
     from platform_http.policies.retry import RetryPolicy
+    from platform_http.policies.retry_budget import RetryBudget
 
 # A discarded response of at most this size is read to its end within the backoff: its connection
 # stays usable, and the response can still be returned when the resend is refused.
 _DRAIN_BYTES = 65536
+
+# The server may still be at work on what timed out, so another attempt costs more.
+_TIMEOUTS = frozenset({"attempt_timeout", "connect_timeout", "read_timeout"})
 
 # Refusals that are stop reasons by their own name.
 _STOPPING_REFUSALS = frozenset({"circuit_open", "concurrency_limited", "rate_limited"})
@@ -32,9 +38,12 @@ _STOPPING_REFUSALS = frozenset({"circuit_open", "concurrency_limited", "rate_lim
 class RetryMiddleware:
     """Resends what may be resent, and otherwise returns the last response or error unchanged."""
 
-    def __init__(self, client: Client, policy: RetryPolicy) -> None:
+    def __init__(
+        self, client: Client, policy: RetryPolicy, budgets: LruRegistry[Origin, RetryBudget]
+    ) -> None:
         self._client = client
         self._policy = policy
+        self._budgets = budgets
         self._statuses = client.settings.retry.statuses
 
     async def __call__(
@@ -45,12 +54,25 @@ class RetryMiddleware:
         assert call is not None
         if call.max_attempts == 1:
             return await handler(request)
+        if request.body and self._policy.may_resend(
+            request.method, idempotent=_idempotent(call, request)
+        ):
+            unfinished = await make_replayable(request)
+        else:
+            unfinished = None
         earlier: _Result | None = None
         once_spent = False
+        paid = 0.0
         try:
             while True:
                 result = await self._attempt(call, request, handler)
                 decision = self._decide(call, request, result, once_spent=once_spent)
+                if isinstance(decision, Resend):
+                    cost = self._pay(Origin.of(request.url), result.outcome)
+                    decision = Stop("budget") if cost is None else decision
+                    paid = cost or paid
+                elif decision is None and result.response is not None:
+                    self._earn(Origin.of(request.url), result.response, paid)
                 if not isinstance(decision, Resend):
                     final = earlier if result.refused and earlier is not None else result
                     if decision is not None:
@@ -62,6 +84,8 @@ class RetryMiddleware:
         finally:
             # A traceback keeps this frame; the frame must not keep the error of that traceback.
             result = earlier = final = None  # type: ignore[assignment] # the names die here
+            if unfinished is not None and not getattr(request.body, "consumed", False):
+                unfinished.cancel()
 
     async def _attempt(
         self, call: Call, request: aiohttp.ClientRequest, handler: ClientHandlerType
@@ -84,19 +108,42 @@ class RetryMiddleware:
             return Stop(reason if reason in _STOPPING_REFUSALS else "not_retryable")
         if isinstance(result.error, DeadlineExceededError):
             return Stop("deadline")
-        has_key = call.idempotency_key is not None or "Idempotency-Key" in request.headers
+        if result.response is not None and _is_refused_by_upstream(result.response):
+            return Stop("upstream_refused")
         return self._policy.decide(
             outcome,
             method=request.method,
             resends=call.resends,
             max_attempts=call.max_attempts,
-            idempotent=True if has_key else call.options.idempotent,
+            idempotent=_idempotent(call, request),
             sent=result.sent,
             replayable=not getattr(request.body, "consumed", False),
             retry_after=_retry_after(result.response),
             remaining=call.deadline - self._client.loop.time(),
             once_spent=once_spent,
         )
+
+    def _pay(self, origin: Origin, outcome: Outcome) -> float | None:
+        budget = self._budgets.get(origin)
+        cost = budget.spend(timeout=outcome.reason in _TIMEOUTS)
+        self._client.observer.budget_changed(origin, budget.tokens)
+        return cost
+
+    def _earn(self, origin: Origin, response: aiohttp.ClientResponse, paid: float) -> None:
+        """Refund the budget for a success, once the body has shown that it is one."""
+        budget = self._budgets.get(origin)
+        attempt = cast("AttemptResponse", response).attempt
+        if budget.full or attempt is None:
+            # It may have filled up by itself since it was last reported.
+            self._client.observer.budget_changed(origin, budget.tokens)
+            return
+
+        def refund(attempt: Attempt) -> None:
+            if attempt.body in (None, BodyEnd.COMPLETE):
+                budget.succeeded(paid)
+                self._client.observer.budget_changed(origin, budget.tokens)
+
+        attempt.when_judged(refund)
 
     async def _wait(
         self,
@@ -110,8 +157,10 @@ class RetryMiddleware:
         call.resends += 1
         assert call.latest is not None
         self._client.observer.resent(call.latest, resend.reason, resend.delay)
-        if response is not None:
-            await _discard(response, resend.delay)
+        if response is not None and response.connection is not None:
+            # Within the backoff, which is waited for anyway: with one connection in the pool the
+            # next attempt would wait for this one.
+            await cast("AttemptResponse", response).drain(_DRAIN_BYTES, resend.delay)
         # The body rewinds only when nobody is writing it any more.
         await request.close()
         # A second wait for "100 Continue" needs a new future.
@@ -162,23 +211,19 @@ class _Result:
         return self.response
 
 
+def _idempotent(call: Call, request: aiohttp.ClientRequest) -> bool | None:
+    """Judge by what was said, else by the key that the server sees; ``None`` leaves it open."""
+    if call.options.idempotent is not None:
+        return call.options.idempotent
+    return True if "Idempotency-Key" in request.headers else None
+
+
+def _is_refused_by_upstream(response: aiohttp.ClientResponse) -> bool:
+    return response.headers.get("X-Should-Retry", "").strip().lower() == "false"
+
+
 def _retry_after(response: aiohttp.ClientResponse | None) -> float | None:
     if response is None or response.status not in (429, 503):
         return None
     value = response.headers.get("Retry-After")
     return None if value is None else retry_after.parse(value, now=time.time())
-
-
-async def _discard(response: aiohttp.ClientResponse, seconds: float) -> None:
-    """Give the connection back before the next attempt, which otherwise might wait for it."""
-    if response.connection is None:
-        return
-    length = response.content_length
-    if length is None or length > _DRAIN_BYTES:
-        response.close()
-        return
-    try:
-        async with asyncio.timeout(seconds):
-            await response.read()
-    except Exception:  # noqa: BLE001 - the response is given up, and so is what ails its body
-        response.close()

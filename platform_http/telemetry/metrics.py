@@ -131,6 +131,11 @@ class Metrics:
             "Failed calls that were not resent, by the reason why not.",
             ("reason",),
         )
+        self.retry_budget_tokens = self._gauge(
+            "platform_http_retry_budget_tokens",
+            "Tokens that are left for resends and hedges, as of their last change.",
+            _SERVER,
+        )
         self.circuit_state = self._gauge(
             "platform_http_circuit_state",
             "1 for the state that the circuit breaker of an origin is in.",
@@ -145,6 +150,35 @@ class Metrics:
             "platform_http_rejections_total",
             "Attempts that a policy refused.",
             (*_SERVER, "reason"),
+        )
+        self.concurrency_in_use = self._gauge(
+            "platform_http_concurrency_in_use",
+            "Attempts that hold a permit of the concurrency limit, up to the end of their body.",
+            _SERVER,
+        )
+        self.concurrency_limit = self._gauge(
+            "platform_http_concurrency_limit",
+            "Attempts that may hold a permit at once; without a limit there is no series.",
+            _SERVER,
+        )
+        self.concurrency_wait = self._histogram(
+            "platform_http_concurrency_wait_seconds",
+            "Time that attempts waited for a permit, given up or not. "
+            "Attempts that did not wait have no sample.",
+        )
+        self.rate_limit_wait = self._histogram(
+            "platform_http_rate_limit_wait_seconds",
+            "Time that attempts waited for the rate limit, 0 for those that did not have to.",
+        )
+        self.rate_limit_store_errors = self._counter(
+            "platform_http_rate_limit_store_errors_total",
+            "Times that the shared store of the rate limit did not answer "
+            "and the fallback rate took over.",
+        )
+        self.hedges = self._counter(
+            "platform_http_hedges_total",
+            "Hedges that won or lost against the attempt that they helped out, or were denied.",
+            ("result",),
         )
         self.pool_limit = self._gauge(
             "platform_http_pool_limit", "Connections that the pool may hold; 0 is unlimited."
@@ -238,7 +272,7 @@ class Metrics:
         self,
         name: str,
         documentation: str,
-        labels: tuple[str, ...],
+        labels: tuple[str, ...] = (),
         *,
         buckets: tuple[float, ...] = _DURATION,
     ) -> Histogram:

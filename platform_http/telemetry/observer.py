@@ -72,6 +72,7 @@ class ClientTelemetry:
         base_origin: The origin of ``BASE_URL``, which is trusted with baggage.
         can_resend: Whether the client has a retry policy.
         pool_limit: Connections that the pool may hold, 0 is unlimited.
+        concurrency_limit: Attempts to one origin that may be in flight, 0 is no limit.
 
     Raises:
         ConfigurationError: If an entry of ``TELEMETRY__PROPAGATE_TO`` cannot be understood.
@@ -87,8 +88,10 @@ class ClientTelemetry:
         base_origin: Origin | None,
         can_resend: bool,
         pool_limit: int,
+        concurrency_limit: int = 0,
     ) -> None:
         self._client = client
+        self._concurrency_limit = concurrency_limit
         self._metrics = metrics
         self._failures = FailureLog(client)
         self._records: dict[tuple[str, Origin, str | None], AttemptRecord] = {}
@@ -127,6 +130,8 @@ class ClientTelemetry:
     @_guarded
     def attempt_started(self, attempt: Attempt, request: aiohttp.ClientRequest) -> None:
         """Count the attempt in, start its span and write the trace onto *request*."""
+        if self._series is None and self._spans is None:
+            return
         key = (attempt.method, attempt.origin, attempt.call.options.url_template)
         record = self._records.get(key) or self._new_record(attempt, key)
         try:
@@ -140,6 +145,8 @@ class ClientTelemetry:
     @_guarded
     def attempt_ended(self, attempt: Attempt) -> None:
         """Count the attempt out, sample it and its phases, end its span."""
+        if self._series is None and self._spans is None:
+            return
         error_type = attempt.error_type or (str(attempt.status) if attempt.status >= 400 else "")
         series = cast("AttemptSeries | None", attempt.record)
         try:
@@ -176,6 +183,46 @@ class ClientTelemetry:
                 self._series.server(origin).circuit_changed(current)
         finally:
             log_circuit_changed(self._client, origin, previous, current)
+
+    @_guarded
+    def budget_changed(self, origin: Origin, tokens: float) -> None:
+        """Show what is left of a retry budget."""
+        if self._series is not None:
+            gauge = self._series.server(origin).budget_tokens
+            if gauge is not None:
+                gauge.set(tokens)
+
+    @_guarded
+    def concurrency_changed(self, origin: Origin, in_use: int) -> None:
+        """Show how many permits are held."""
+        if self._series is not None:
+            gauge = self._series.server(origin).concurrency_in_use
+            if gauge is not None:
+                gauge.set(in_use)
+
+    @_guarded
+    def concurrency_waited(self, seconds: float) -> None:
+        """Sample a wait for a permit."""
+        if self._series is not None:
+            self._series.concurrency_wait.observe(seconds)
+
+    @_guarded
+    def rate_limit_waited(self, seconds: float) -> None:
+        """Sample a wait for the rate limit."""
+        if self._series is not None:
+            self._series.rate_limit_wait.observe(seconds)
+
+    @_guarded
+    def rate_limit_store_failed(self) -> None:
+        """Count that the fallback rate took over."""
+        if self._series is not None:
+            self._series.rate_limit_store_errors.inc()
+
+    @_guarded
+    def hedge_ended(self, result: str) -> None:
+        """Count a hedge."""
+        if self._series is not None:
+            self._series.hedges[result].inc()
 
     @_guarded
     def policy_bypassed(self, call: Call) -> None:  # noqa: ARG002 - Observer's signature
@@ -239,6 +286,8 @@ class ClientTelemetry:
             series = self._series.attempt(method, origin, template)
             if attempt.call.client.settings.circuit_breaker.mode != "off":
                 series.server.circuit_watched()
+            if self._concurrency_limit and series.server.concurrency_limit is not None:
+                series.server.concurrency_limit.set(self._concurrency_limit)
         if self._spans is not None:
             shape = self._spans.shape(method, origin, template)
         record = AttemptRecord(series, shape)

@@ -7,6 +7,7 @@ get their own, later ones share ``_OTHER``. Series are never evicted.
 
 from __future__ import annotations
 
+import functools
 import threading
 from typing import TYPE_CHECKING, Final
 
@@ -23,6 +24,7 @@ _KNOWN_METHODS: Final = frozenset(
     {"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"}
 )
 _CIRCUIT_STATES: Final = ("closed", "open", "half_open")
+_HEDGE_RESULTS: Final = ("won", "lost", "denied")
 _MAX_SERVERS: Final = 100
 _MAX_OPERATIONS: Final = 200
 _MAX_TEMPLATES: Final = 200
@@ -49,6 +51,24 @@ class ServerSeries:
         self.connection_duration = metrics.connection_duration.labels(*self._labels)
         self.queue = metrics.time_in_queue.labels(*self._labels)
         self.connect = metrics.connect_duration.labels(*self._labels, "")
+
+    # Made when they are first asked for: without the policy there is no series, where a zero would
+    # read as a budget that is spent or a limit that admits nothing.
+
+    @functools.cached_property
+    def budget_tokens(self) -> Gauge | None:
+        """Tokens of the retry budget; ``None`` for ``_OTHER``."""
+        return self._level(self._metrics.retry_budget_tokens)
+
+    @functools.cached_property
+    def concurrency_in_use(self) -> Gauge | None:
+        """Permits of the concurrency limit that are held; ``None`` for ``_OTHER``."""
+        return self._level(self._metrics.concurrency_in_use)
+
+    @functools.cached_property
+    def concurrency_limit(self) -> Gauge | None:
+        """Permits of the concurrency limit that there are; ``None`` for ``_OTHER``."""
+        return self._level(self._metrics.concurrency_limit)
 
     def connect_failed(self, error_type: str, duration: float) -> None:
         """Count a connection that could not be made in *duration* seconds."""
@@ -88,6 +108,10 @@ class ServerSeries:
         if self.address != OTHER:
             for state in _CIRCUIT_STATES:
                 self._metrics.circuit_state.labels(*self._labels, state).set(state == current)
+
+    def _level(self, gauge: Gauge) -> Gauge | None:
+        # Many budgets or limits behind one `_OTHER` have no common level.
+        return None if self.address == OTHER else gauge.labels(*self._labels)
 
 
 class MethodSeries:
@@ -199,7 +223,22 @@ class ClientSeries:
         self._operations: dict[str, OperationSeries] = {}
         self._lookups: dict[str, Histogram] = {}
         self._other_servers: ServerSeries | None = None
+        # Counted from zero on: a rate over a counter that begins at one misses the first.
+        self.hedges: dict[str, Counter] = {
+            result: metrics.hedges.labels(name, result) for result in _HEDGE_RESULTS
+        }
+        self.rate_limit_store_errors: Counter = metrics.rate_limit_store_errors.labels(name)
         self.operation("")
+
+    @functools.cached_property
+    def concurrency_wait(self) -> Histogram:
+        """Waits for a permit, made at the first one."""
+        return self.metrics.concurrency_wait.labels(self.name)
+
+    @functools.cached_property
+    def rate_limit_wait(self) -> Histogram:
+        """Waits for the rate limit, made at the first one."""
+        return self.metrics.rate_limit_wait.labels(self.name)
 
     @classmethod
     def of(cls, metrics: Metrics, name: str) -> ClientSeries:

@@ -1,6 +1,7 @@
 """The TraceConfig: opens and closes calls, and times the phases of connections.
 
-There is exactly one per session, because aiohttp pays for every configured one on every request.
+There is one per session, because aiohttp pays for every configured one on every request. Where the
+application adds its own, a second one of ours stands behind them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import aiohttp
 from platform_http.call import (
     CURRENT_ATTEMPT,
     DEFAULT_OPTIONS,
-    AttemptResponse,
     BodyEnd,
     Call,
     CallOptions,
@@ -28,10 +28,14 @@ if TYPE_CHECKING:
     from platform_http.call import Attempt, Client
 
 
-def trace_config(client: Client) -> aiohttp.TraceConfig:
+def trace_config(client: Client, *, alone: bool) -> aiohttp.TraceConfig:
     """Return the TraceConfig that opens and closes the calls of *client*.
 
     It must be the session's first: a foreign hook that raised before it would leave a call open.
+
+    Args:
+        client: Whose calls these are.
+        alone: Whether the session has no other; then this one translates exceptions too.
     """
 
     def open_call(trace_request_ctx: object = None) -> Call:
@@ -44,6 +48,8 @@ def trace_config(client: Client) -> aiohttp.TraceConfig:
     config.on_request_start.append(calls.started)  # type: ignore[arg-type] # the context is our Call
     config.on_request_end.append(calls.ended)  # type: ignore[arg-type] # the context is our Call
     config.on_request_exception.append(calls.failed)  # type: ignore[arg-type] # the context is our Call
+    if alone:
+        config.on_request_exception.append(_raise_translated)
     phases = _Phases(client.loop)
     config.on_connection_queued_start.append(phases.queue_started)
     config.on_connection_queued_end.append(phases.queue_ended)
@@ -59,7 +65,8 @@ def trace_config(client: Client) -> aiohttp.TraceConfig:
 def translation_config() -> aiohttp.TraceConfig:
     """Return the TraceConfig that gives escaped exceptions their public form.
 
-    It must be the session's last: the exception that it raises keeps later hooks from running.
+    It must be the session's last, after the application's own: the exception that it raises keeps
+    later hooks from running.
     """
     config = aiohttp.TraceConfig()
     config.on_request_exception.append(_raise_translated)
@@ -76,6 +83,11 @@ async def _raise_translated(
         public = translate(error, params.url)
         if public is not error:
             raise public from error
+
+
+def _is_status_of(call: Call, error: BaseException) -> bool:
+    """Tell the status of this call's response from that of a request made on its way."""
+    return call.status == getattr(error, "status", None)
 
 
 class _Calls:
@@ -101,7 +113,8 @@ class _Calls:
     ) -> None:
         call.leave()
         call.status = params.response.status
-        attempt = cast("AttemptResponse", params.response).attempt
+        # An application's middleware may have returned a response of another session.
+        attempt: Attempt | None = getattr(params.response, "attempt", None)
         if attempt is None:
             self._client.observer.policy_bypassed(call)
             self._close_by_status(call)
@@ -120,7 +133,7 @@ class _Calls:
         error: BaseException = params.exception
         if not isinstance(error, Exception):
             call.close("cancelled", "", self._clock())
-        elif is_raised_status(error):
+        elif is_raised_status(error) and _is_status_of(call, error):
             # ``raise_for_status`` changes how the caller hears of a status, not what it means.
             call.status = cast("aiohttp.ClientResponseError", error).status
             self._close_by_status(call)

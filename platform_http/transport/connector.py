@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 
-from platform_http.call import CURRENT_ATTEMPT, Origin
+from platform_http.call import CURRENT_ATTEMPT, CURRENT_CALL, Origin
 from platform_http.errors import PoolTimeoutError
 from platform_http.transport.request import PlatformRequest
 from platform_http.transport.socks import open_socks
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from aiohttp.client_reqrep import ConnectionKey
     from aiohttp.connector import Connection
+    from aiohttp.streams import StreamReader
     from aiohttp.tracing import Trace
 
     from platform_http.call import Client
@@ -37,6 +38,7 @@ class PlatformProtocol(ResponseHandler):
     """
 
     origin: Origin | None = None
+    lost = False
     opened = 0.0
     active = False
     peer: tuple[str, int] | None = None
@@ -67,17 +69,35 @@ class PlatformProtocol(ResponseHandler):
             self.active = False
             self._client.observer.connection_idle(self.origin)
 
+    def close(self) -> None:
+        """Close the connection, and tell whoever reads from it."""
+        payload = self._payload
+        super().close()
+        _end_body(payload, "Connection closed")
+
+    def abort(self) -> None:
+        """Abort the connection, and tell whoever reads from it."""
+        payload = self._payload
+        super().abort()
+        _end_body(payload, "Connection closed")
+
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Count the connection out, and end a body that aiohttp would leave without an end."""
+        """Count the connection out."""
         payload = self._payload
         super().connection_lost(exc)
-        if payload is not None and not payload.is_eof() and payload.exception() is None:
-            # After a bad chunk aiohttp closes the connection and tells the reader nothing.
-            payload.set_exception(aiohttp.ClientPayloadError("the response body is malformed"))
+        self.lost = True
+        # After a bad chunk aiohttp closes the connection by itself.
+        _end_body(payload, "the response body is malformed")
         if self.origin is not None:
             duration = self._client.loop.time() - self.opened
             origin, self.origin = self.origin, None
             self._client.observer.connection_closed(origin, active=self.active, duration=duration)
+
+
+def _end_body(payload: StreamReader | None, why: str) -> None:
+    """Fail a body that aiohttp would leave without an end, its reader waiting."""
+    if payload is not None and not payload.is_eof() and payload.exception() is None:
+        payload.set_exception(aiohttp.ClientPayloadError(why))
 
 
 class _PlatformConnector(aiohttp.BaseConnector):
@@ -105,11 +125,13 @@ class _PlatformConnector(aiohttp.BaseConnector):
         if timeout is not self._session_timeout:
             timeout = self._tightened(timeout)
         while True:
-            connection = await super().connect(req, traces, timeout)
+            connection = await self._connect(req, traces, timeout)
             protocol = connection.protocol
             assert isinstance(protocol, PlatformProtocol)
             if protocol.origin is None:
-                protocol.serve(Origin.of(req.url))
+                # An application's hook may have waited for longer than the connection lived.
+                if not protocol.lost:
+                    protocol.serve(Origin.of(req.url))
                 break
             age = self._client.loop.time() - protocol.opened
             if not protocol.should_close and age <= self._max_age:
@@ -120,6 +142,21 @@ class _PlatformConnector(aiohttp.BaseConnector):
         if attempt is not None:
             attempt.peer = protocol.peer
         return connection
+
+    async def _connect(
+        self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
+    ) -> Connection:
+        call = CURRENT_CALL.get()
+        if call is None or call.deadline == math.inf or CURRENT_ATTEMPT.get() is not None:
+            return await super().connect(req, traces, timeout)
+        # A request with ``middlewares=()`` has no attempt; its deadline holds all the same.
+        try:
+            async with asyncio.timeout_at(call.deadline) as timer:
+                return await super().connect(req, traces, timeout)
+        except TimeoutError:
+            if not timer.expired():
+                raise
+            raise call.deadline_exceeded() from None
 
     def _tightened(self, timeout: aiohttp.ClientTimeout) -> aiohttp.ClientTimeout:
         """Keep the session's connect timeout where a per-request ``timeout=`` is looser."""

@@ -301,7 +301,14 @@ def _violations(variable: str, scheme: str, user: str, password: str) -> list[st
     return violations
 
 
+class _SilentAuth(aiohttp.BasicAuth):
+    """Credentials that do not show in the repr of a connection: aiohttp puts it into messages."""
+
+    def __repr__(self) -> str:
+        return "BasicAuth(...)"
+
+
 def _basic_auth(user: str, password: str) -> aiohttp.BasicAuth:
     # Calling the class warns that aiohttp 4 will not have it; `proxy_auth` takes nothing else.
     # UTF-8 is what RFC 7617 lets a server announce.
-    return tuple.__new__(aiohttp.BasicAuth, (user, password, "utf-8"))
+    return tuple.__new__(_SilentAuth, (user, password, "utf-8"))

@@ -11,9 +11,11 @@ from platform_http.errors import FactoryClosedError
 from platform_http.outcomes import translate
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from yarl import URL
 
-    from platform_http.call import Call
+    from platform_http.call import Attempt, Call, Client
     from platform_http.transport.proxy import ProxyChoice, ProxyResolver
 
 
@@ -24,12 +26,18 @@ class PlatformRequest(aiohttp.ClientRequest):
     hop gets its proxy and where a closing factory refuses.
     """
 
+    client: ClassVar[Client]
     proxies: ClassVar[ProxyResolver | None] = None
+    attempt: Attempt | None = None
+    on_attempt: Callable[[], None] | None = None
     # Not aiohttp's ``proxy``: that one means HTTP, and puts the credentials into a header.
     socks: ProxyChoice | None = None
 
     def __init__(self, method: str, url: URL, **options: Any) -> None:
         call = CURRENT_CALL.get()
+        if call is not None and call.client is not self.client:
+            # A session without calls of its own, used inside another client's call.
+            call = None
         if call is not None:
             _enter_hop(call)
         choice = None
@@ -62,17 +70,19 @@ class PlatformRequest(aiohttp.ClientRequest):
             self.headers.setdefault("Idempotency-Key", call.idempotency_key)
 
 
-def request_class(proxies: ProxyResolver | None) -> type[PlatformRequest]:
+def request_class(client: Client, proxies: ProxyResolver | None) -> type[PlatformRequest]:
     """Return the request class of one client.
 
     Args:
+        client: Whose hops these are.
         proxies: Chooses the proxy of a hop; ``None`` when the client has no proxy.
     """
-    return type("PlatformRequest", (PlatformRequest,), {"proxies": proxies})
+    return type("PlatformRequest", (PlatformRequest,), {"client": client, "proxies": proxies})
 
 
 def _enter_hop(call: Call) -> None:
-    if call.client.closing and call.hops == 0:
+    # What a running call needs on its way, such as a token, is part of that call.
+    if call.client.closing and call.hops == 0 and not call.nested:
         raise FactoryClosedError(
             f"the session factory is closing; client {call.client.name!r} takes no new calls"
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import sys
 import weakref
 from typing import TYPE_CHECKING
 
@@ -12,13 +11,18 @@ import aiohttp
 from aiohttp.client_reqrep import _CONNECTION_CLOSED_EXCEPTION
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
-from platform_http.call import BodyEnd
+from platform_http.call import CURRENT_ATTEMPT, CURRENT_CALL, BodyEnd
 from platform_http.outcomes import error_type
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import TracebackType
+    from typing import Self
 
-    from platform_http.call import Attempt
+    from aiohttp.client_proto import ResponseHandler
+    from aiohttp.connector import Connection
+
+    from platform_http.call import Attempt, Call
 
 
 class PlatformResponse(aiohttp.ClientResponse):
@@ -30,7 +34,10 @@ class PlatformResponse(aiohttp.ClientResponse):
 
     attempt: Attempt | None = None
     _stream: StreamReader | None = None
+    _call: Call | None = None
     _buffering = False
+    # How the body ended, where the state of the stream does not tell it.
+    _end: tuple[BodyEnd, str] | None = None
     _deadline_timer: asyncio.TimerHandle | None = None
 
     @property
@@ -48,30 +55,106 @@ class PlatformResponse(aiohttp.ClientResponse):
     def content(self, stream: StreamReader) -> None:
         self._stream = stream
 
+    async def start(self, connection: Connection) -> Self:
+        """Read the headers."""
+        call = CURRENT_CALL.get()
+        if call is None or CURRENT_ATTEMPT.get() is not None:
+            await super().start(connection)
+            return self
+        # A request with ``middlewares=()`` has no attempt; its deadline holds all the same.
+        try:
+            async with asyncio.timeout_at(None if call.deadline == math.inf else call.deadline):
+                await super().start(connection)
+        except TimeoutError as error:
+            if type(error) is not TimeoutError:
+                raise
+            raise call.deadline_exceeded() from None
+        call.status = self.status
+        if self.connection is not None and self.status != 101:
+            self.connection.add_callback(self._body_ended)
+            self._bound(call, self.connection.protocol)
+        return self
+
     async def read(self) -> bytes:
         """Read the whole body."""
-        self._buffering = True
-        return await super().read()
+        if self._body is None:
+            assert self._stream is not None
+            self._buffering = True
+            try:
+                self._body = await self._stream.read()
+                for trace in self._traces:
+                    await trace.send_response_chunk_received(self.method, self.url, self._body)
+            except BaseException as error:
+                self._note(error)
+                self.close()
+                raise
+        elif self._released:
+            raise aiohttp.ClientConnectionError("Connection closed")
+        protocol = self._connection and self._connection.protocol
+        if protocol is None or not protocol.upgraded:
+            await self._wait_released()
+        return self._body
+
+    async def drain(self, limit: int, seconds: float) -> None:
+        """Read what is left of a body that is given up, or close the response.
+
+        Args:
+            limit: Decoded bytes to hold at most; a later :meth:`read` returns them.
+            seconds: How long it may take.
+        """
+        stream = self._stream
+        assert stream is not None
+        pieces: list[bytes] = []
+        try:
+            async with asyncio.timeout(seconds):
+                while sum(map(len, pieces)) <= limit and (piece := await stream.readany()):
+                    pieces.append(piece)
+        except BaseException as error:
+            self._end = (BodyEnd.ABANDONED, "")
+            self.close()
+            if not isinstance(error, Exception):
+                raise
+            return
+        if stream.is_eof():
+            self._body = b"".join(pieces)
+        else:
+            self.close()
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> None:
+        """Release the response."""
+        # Other exceptions are the caller's own business and say nothing of the body.
+        if isinstance(exc_val, asyncio.CancelledError) or self._callers_timer_fired():
+            self._note(exc_val)
+        await super().__aexit__(exc_type, exc_val, exc_tb)
 
     def watch(self, attempt: Attempt) -> None:
         """Bind the response to *attempt*, which got its headers just now."""
         self.attempt = attempt
+        attempt.call.status = self.status
         connection = self.connection
         if connection is None or self.status == 101:
             # Complete already, or an upgrade: a call ends at its 101.
             self._measure()
             attempt.end(BodyEnd.COMPLETE)
-            return
-        call = attempt.call
-        connection.add_callback(self._body_ended)
-        protocol = connection.protocol
+        else:
+            connection.add_callback(self._body_ended)
+            self._bound(attempt.call, connection.protocol)
+
+    def _bound(self, call: Call, protocol: ResponseHandler | None) -> None:
+        self._call = call
         if protocol is not None:
             # Armed here and not by the session's ``sock_read``, which would run from the last byte
             # of the request on, beside the attempt timeout.
-            ours = call.client.settings.timeout.read
-            timeout = min(ours, protocol.read_timeout or math.inf)
+            timeout = min(call.client.settings.timeout.read, protocol.read_timeout or math.inf)
             protocol.read_timeout = None if timeout == math.inf else timeout
-            protocol.start_timeout()
+            # While nobody reads, aiohttp stops reading from the socket: no silence of the peer.
+            if not (protocol._reading_paused or protocol._buffer_paused):  # noqa: SLF001 - no public view
+                protocol.start_timeout()
         if call.deadline != math.inf:
             # Weak: the timer must not keep a response alive that the caller has dropped.
             expire = weakref.WeakMethod(self._expire)
@@ -79,11 +162,24 @@ class PlatformResponse(aiohttp.ClientResponse):
 
     def _expire(self) -> None:
         """Close at the deadline, read or not: aiohttp never collects an unread response."""
-        attempt, stream = self.attempt, self._stream
-        if attempt is not None and stream is not None:
+        if self._call is not None and self._stream is not None:
             # A later read must see the deadline, not "Connection closed".
-            stream.set_exception(attempt.call.deadline_exceeded())
+            self._stream.set_exception(self._call.deadline_exceeded())
             self.close()
+
+    def _callers_timer_fired(self) -> bool:
+        return bool(getattr(self._timer, "_cancelled", False))
+
+    def _note(self, error: BaseException | None) -> None:
+        """Remember what ended the body before it is closed, which looks the same for all."""
+        if self._end is not None or error is _CONNECTION_CLOSED_EXCEPTION:
+            return
+        if self._callers_timer_fired():
+            self._end = (BodyEnd.FAILED, error_type(TimeoutError()))
+        elif isinstance(error, asyncio.CancelledError):
+            self._end = (BodyEnd.CANCELLED, "")
+        elif isinstance(error, Exception):
+            self._end = (BodyEnd.FAILED, error_type(error))
 
     def _body_ended(self) -> None:
         """Report how the body ended; runs when the connection is released or closed."""
@@ -91,15 +187,14 @@ class PlatformResponse(aiohttp.ClientResponse):
             self._deadline_timer.cancel()
             self._deadline_timer = None
         attempt, stream = self.attempt, self._stream
-        assert attempt is not None
-        assert stream is not None
+        if attempt is None or stream is None:
+            return
         self._measure()
         error = stream.exception()
         if stream.is_eof():
             attempt.end(BodyEnd.COMPLETE)
-        elif isinstance(sys.exception(), asyncio.CancelledError):
-            # We run inside the handler that lets the reader's cancellation pass.
-            attempt.end(BodyEnd.CANCELLED)
+        elif self._end is not None:
+            attempt.end(*self._end)
         elif error is None or error is _CONNECTION_CLOSED_EXCEPTION:
             attempt.end(BodyEnd.ABANDONED)
         else:

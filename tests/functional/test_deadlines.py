@@ -213,6 +213,7 @@ async def test_waiting_for_the_pool_is_our_failure_and_not_the_servers(observed:
     async with FaultServer([hang()]) as server:
         settings = {
             "pool": {"limit": 1, "limit_per_host": 1},
+            "concurrency": {"limit": 0},
             "timeout": {"total": 2, "attempt": 1, "pool": 0.05},
             "retry": {"max_attempts": 2},
         }

@@ -82,6 +82,7 @@ class Scene:
         can_resend: bool = True,
         base_origin: Origin | None = None,
         circuit_breaker: str = "enforce",
+        concurrency_limit: int = 20,
         registry: CollectorRegistry | None = None,
         **telemetry: object,
     ) -> None:
@@ -100,6 +101,7 @@ class Scene:
             base_origin=base_origin,
             can_resend=can_resend,
             pool_limit=100,
+            concurrency_limit=concurrency_limit,
         )
         self.loop = asyncio.new_event_loop()
         settings = client_settings(circuit_breaker=circuit_breaker)

@@ -107,6 +107,8 @@ def work(stay):
     call.close("success", "", scene.now)
     still_open, _ = scene.attempt(scene.call())
     scene.telemetry.insecure_setting("TLS__VERIFY")
+    scene.telemetry.budget_changed(attempt.origin, 60.0)
+    scene.telemetry.concurrency_changed(attempt.origin, 3)
     scene.close()
     if stay:
         sys.stdin.readline()
@@ -175,6 +177,9 @@ def test_workers_share_one_page_in_multiprocess_mode(tmp_path):
         assert value(samples, "http_client_active_requests", **labels) == 2
         assert value(samples, "platform_http_pool_limit") == 200
         assert value(samples, "platform_http_circuit_state", state="closed") == 2
+        assert value(samples, "platform_http_retry_budget_tokens") == 120
+        assert value(samples, "platform_http_concurrency_in_use") == 6
+        assert value(samples, "platform_http_concurrency_limit") == 40
         assert value(samples, "platform_http_insecure_settings") == 1
         assert value(samples, "platform_http_build_info") == 1
         assert not [sample for sample in samples.values() if sample.exemplar]
@@ -183,4 +188,5 @@ def test_workers_share_one_page_in_multiprocess_mode(tmp_path):
             worker.communicate("\n")
     samples = page("dead", str(workers[0].pid))
     assert value(samples, "http_client_active_requests", **labels) == 1
+    assert value(samples, "platform_http_retry_budget_tokens") == 60
     assert value(samples, "platform_http_calls_total", **calls) == 2

@@ -55,9 +55,16 @@ CONTRACT = {
     "platform_http_call_duration_seconds": ("histogram", "client operation outcome"),
     "platform_http_retries": ("counter", "client server_address server_port reason"),
     "platform_http_retry_stops": ("counter", "client reason"),
+    "platform_http_retry_budget_tokens": ("gauge", "client server_address server_port"),
     "platform_http_circuit_state": ("gauge", "client server_address server_port state"),
     "platform_http_circuit_transitions": ("counter", "client server_address server_port to"),
     "platform_http_rejections": ("counter", "client server_address server_port reason"),
+    "platform_http_concurrency_in_use": ("gauge", "client server_address server_port"),
+    "platform_http_concurrency_limit": ("gauge", "client server_address server_port"),
+    "platform_http_concurrency_wait_seconds": ("histogram", "client"),
+    "platform_http_rate_limit_wait_seconds": ("histogram", "client"),
+    "platform_http_rate_limit_store_errors": ("counter", "client"),
+    "platform_http_hedges": ("counter", "client result"),
     "platform_http_pool_limit": ("gauge", "client"),
     "platform_http_insecure_settings": ("gauge", "client setting"),
     "platform_http_policy_bypass": ("counter", "client"),
@@ -80,6 +87,12 @@ def exercise(scene):
     telemetry.retry_stopped(call, "exhausted")
     telemetry.rejected(call, ORIGIN, "circuit_open")
     telemetry.circuit_changed(ORIGIN, "closed", "open")
+    telemetry.budget_changed(ORIGIN, 87.5)
+    telemetry.concurrency_changed(ORIGIN, 3)
+    telemetry.concurrency_waited(0.2)
+    telemetry.rate_limit_waited(0.3)
+    telemetry.rate_limit_store_failed()
+    telemetry.hedge_ended("won")
     telemetry.policy_bypassed(call)
     telemetry.connection_opened(ORIGIN)
     telemetry.connection_idle(ORIGIN)
@@ -108,6 +121,8 @@ def test_names_types_and_labels_are_those_of_the_contract(scene):
     ("name", "bounds"),
     [
         ("http_client_request_duration_seconds", DURATION),
+        ("platform_http_concurrency_wait_seconds", DURATION),
+        ("platform_http_rate_limit_wait_seconds", DURATION),
         ("platform_http_call_duration_seconds", [*DURATION[:-1], "30.0", "60.0", "+Inf"]),
         (
             "http_client_response_body_size_bytes",
@@ -296,6 +311,80 @@ def test_decisions_of_policies_are_counted(scene):
     assert scene.sample("platform_http_pool_limit") == 100
 
 
+def test_a_retry_budget_shows_what_was_left_at_its_last_change(scene):
+    scene.attempt(scene.call())
+    # A budget that is not in use must not look like one that is spent.
+    assert scene.sample("platform_http_retry_budget_tokens", **SERVER) is None
+    scene.telemetry.budget_changed(ORIGIN, 90.0)
+    scene.telemetry.budget_changed(ORIGIN, 70.5)
+    assert scene.sample("platform_http_retry_budget_tokens", **SERVER) == 70.5
+    scene.telemetry.budget_changed(ORIGIN, 0.0)
+    assert scene.sample("platform_http_retry_budget_tokens", **SERVER) == 0
+
+
+def test_permits_in_use_are_shown_next_to_how_many_there_are(make_scene):
+    scene = make_scene(concurrency_limit=20)
+    scene.telemetry.concurrency_changed(ORIGIN, 1)
+    scene.attempt(scene.call())
+    scene.telemetry.concurrency_changed(ORIGIN, 2)
+    assert scene.sample("platform_http_concurrency_in_use", **SERVER) == 2
+    assert scene.sample("platform_http_concurrency_limit", **SERVER) == 20
+    scene.telemetry.concurrency_changed(ORIGIN, 0)
+    assert scene.sample("platform_http_concurrency_in_use", **SERVER) == 0
+    # Each origin has a limit of its own.
+    scene.attempt(scene.call(), "http://other.example.com/")
+    other = {"server_address": "other.example.com", "server_port": "80"}
+    assert scene.sample("platform_http_concurrency_limit", **other) == 20
+
+
+def test_without_a_concurrency_limit_none_is_shown(make_scene):
+    scene = make_scene(concurrency_limit=0)
+    scene.attempt(scene.call())
+    assert scene.sample("platform_http_concurrency_limit", **SERVER) is None
+    assert scene.sample("platform_http_concurrency_in_use", **SERVER) is None
+
+
+def test_a_new_session_on_the_same_registry_shows_its_own_concurrency_limit(make_scene):
+    registry = CollectorRegistry()
+    for limit in (20, 50):
+        scene = make_scene(registry=registry, concurrency_limit=limit)
+        scene.attempt(scene.call())
+        assert scene.sample("platform_http_concurrency_limit", **SERVER) == limit
+
+
+def test_waits_for_permits_and_for_the_rate_limit_are_sampled(scene):
+    scene.telemetry.concurrency_waited(0.25)
+    scene.telemetry.concurrency_waited(0.5)
+    scene.telemetry.rate_limit_waited(0.0)
+    scene.telemetry.rate_limit_waited(2.0)
+    assert scene.sample("platform_http_concurrency_wait_seconds_count") == 2
+    assert scene.sample("platform_http_concurrency_wait_seconds_sum") == 0.75
+    assert scene.sample("platform_http_rate_limit_wait_seconds_count") == 2
+    assert scene.sample("platform_http_rate_limit_wait_seconds_sum") == 2.0
+
+
+def test_hedges_and_failures_of_the_shared_store_are_counted_from_zero_on(scene):
+    def hedges():
+        return tuple(
+            scene.sample("platform_http_hedges_total", result=result)
+            for result in ("won", "lost", "denied")
+        )
+
+    assert hedges() == (0, 0, 0)
+    assert scene.sample("platform_http_rate_limit_store_errors_total") == 0
+    for result in ("won", "lost", "lost", "denied", "denied", "denied"):
+        scene.telemetry.hedge_ended(result)
+    scene.telemetry.rate_limit_store_failed()
+    assert hedges() == (1, 2, 3)
+    assert scene.sample("platform_http_rate_limit_store_errors_total") == 1
+
+
+def test_a_hedge_that_ended_in_no_known_way_makes_no_series(scene):
+    scene.telemetry.hedge_ended("exploded")
+    assert label_values(scene, "platform_http_hedges", "result") == {"won", "lost", "denied"}
+    assert scene.sample("platform_http_telemetry_errors_total", hook="hedge_ended") == 1
+
+
 def circuit(scene, **server):
     return {
         state: scene.sample("platform_http_circuit_state", **(server or SERVER), state=state)
@@ -366,6 +455,22 @@ def test_a_million_hosts_operations_and_paths_keep_their_series_bounded(scene):
     assert circuit(scene, **others)["open"] is None
 
 
+def test_levels_of_origins_without_a_series_of_their_own_are_not_mixed(scene):
+    for index in range(150):
+        origin = Origin("http", f"h{index}.example.com", 80)
+        scene.telemetry.budget_changed(origin, float(index))
+        scene.telemetry.concurrency_changed(origin, index)
+        scene.attempt(scene.call(), f"http://{origin.host}/")
+    own = {f"h{index}.example.com" for index in range(100)}
+    for name in ("retry_budget_tokens", "concurrency_in_use", "concurrency_limit"):
+        assert label_values(scene, f"platform_http_{name}", "server_address") == own
+    last = {"server_address": "h99.example.com", "server_port": "80"}
+    assert scene.sample("platform_http_retry_budget_tokens", **last) == 99
+    assert scene.sample("platform_http_concurrency_in_use", **last) == 99
+    for hook in ("budget_changed", "concurrency_changed", "attempt_started"):
+        assert scene.sample("platform_http_telemetry_errors_total", hook=hook) is None
+
+
 def test_the_shortcuts_to_series_are_bounded_too(scene):
     telemetry = scene.telemetry
     call = scene.call()
@@ -407,7 +512,15 @@ def test_no_label_is_looked_up_once_the_series_are_known(scene, monkeypatch):
         attempt, _ = scene.attempt(call)
         attempt.connect_started, attempt.connect_ended = 1.0, 2.0
         attempt.dns_started, attempt.dns_ended = 1.0, 2.0
+        telemetry = scene.telemetry
+        telemetry.concurrency_waited(0.1)
+        telemetry.rate_limit_waited(0.1)
+        telemetry.rate_limit_store_failed()
+        telemetry.concurrency_changed(ORIGIN, 1)
+        telemetry.hedge_ended("lost")
         scene.answer(attempt)
+        telemetry.budget_changed(ORIGIN, 100.0)
+        telemetry.concurrency_changed(ORIGIN, 0)
         call.response_body_size = 10
         call.close("success", "", scene.now)
 
@@ -421,12 +534,29 @@ def test_no_label_is_looked_up_once_the_series_are_known(scene, monkeypatch):
     monkeypatch.undo()
     counted = {"operation": "invoices.get", "outcome": "success"}
     assert scene.sample("platform_http_calls_total", **counted) == 2
-    assert scene.sample("platform_http_telemetry_errors_total", hook="attempt_ended") is None
+    assert scene.sample("platform_http_concurrency_wait_seconds_count") == 2
+    assert scene.sample("platform_http_rate_limit_store_errors_total") == 2
+    assert scene.sample("platform_http_hedges_total", result="lost") == 2
+    family = next(
+        family
+        for family in scene.registry.collect()
+        if family.name == "platform_http_telemetry_errors"
+    )
+    assert not family.samples
 
 
-def test_metrics_off_leaves_only_the_spans(make_scene):
+def test_metrics_off_leaves_only_the_spans(make_scene, caplog):
     scene = make_scene(metrics=False)
-    exercise(scene)
+    with caplog.at_level("DEBUG", "platform_http"):
+        exercise(scene)
+    # One hook reports a failure of its own; none failed for want of a series.
+    assert "AttributeError" not in caplog.text
     names = {sample.name for family in scene.registry.collect() for sample in family.samples}
     assert not [name for name in names if "lag" not in name and "build_info" not in name]
     assert len(scene.exporter.get_finished_spans()) == 2
+
+
+def test_without_metrics_and_traces_nothing_is_prepared_for_an_attempt(make_scene):
+    scene = make_scene(metrics=False, traces=False)
+    exercise(scene)
+    assert not scene.telemetry._records

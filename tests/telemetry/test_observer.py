@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+from contextvars import copy_context
 
 import pytest
 
@@ -116,6 +117,12 @@ def test_no_exemplar_is_built_where_none_can_be_kept(make_scene, monkeypatch):
         ("retry_stopped", lambda call, attempt: (call, "exhausted")),
         ("rejected", lambda call, attempt: (call, ORIGIN, "circuit_open")),
         ("circuit_changed", lambda call, attempt: (ORIGIN, "closed", "open")),
+        ("budget_changed", lambda call, attempt: (ORIGIN, 90.0)),
+        ("concurrency_changed", lambda call, attempt: (ORIGIN, 1)),
+        ("concurrency_waited", lambda call, attempt: (0.1,)),
+        ("rate_limit_waited", lambda call, attempt: (0.1,)),
+        ("rate_limit_store_failed", lambda call, attempt: ()),
+        ("hedge_ended", lambda call, attempt: ("won",)),
         ("policy_bypassed", lambda call, attempt: (call,)),
         ("insecure_setting", lambda call, attempt: ("TLS__VERIFY",)),
         ("connection_opened", lambda call, attempt: (ORIGIN,)),
@@ -131,6 +138,7 @@ def test_every_other_hook_swallows_and_counts_too(scene, monkeypatch, hook, argu
     monkeypatch.setattr("prometheus_client.Gauge.inc", explode)
     monkeypatch.setattr("prometheus_client.Gauge.dec", explode)
     monkeypatch.setattr("prometheus_client.Gauge.set", explode)
+    monkeypatch.setattr("prometheus_client.Histogram.observe", explode)
     counted = []
     monkeypatch.setattr(
         type(scene.telemetry), "hook_failed", lambda self, name, error: counted.append(name)
@@ -158,8 +166,9 @@ def test_a_cancel_passes_through_the_guard(scene, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(ClientSpans, "call_started", interrupted)
+    # In a context of its own: the call stays open, and must not be the next test's current one.
     with pytest.raises(KeyboardInterrupt):
-        scene.call()
+        copy_context().run(scene.call)
 
 
 def test_a_second_instrumentation_is_warned_of_once(make_scene, caplog):

@@ -118,6 +118,14 @@ def test_names_units_and_attributes_are_those_of_the_semantic_conventions(scene)
     assert metrics["http.client.response.body.size"].unit == "By"
     assert isinstance(metrics["platform_http.calls"].data, Sum)
     assert isinstance(metrics["platform_http.circuit_state"].data, Gauge)
+    assert isinstance(metrics["platform_http.retry_budget_tokens"].data, Gauge)
+    assert isinstance(metrics["platform_http.concurrency_in_use"].data, Gauge)
+    assert isinstance(metrics["platform_http.concurrency_limit"].data, Gauge)
+    for wait in ("platform_http.concurrency_wait", "platform_http.rate_limit_wait"):
+        assert isinstance(metrics[wait].data, Histogram)
+        assert metrics[wait].unit == "s"
+    assert isinstance(metrics["platform_http.hedges"].data, Sum)
+    assert isinstance(metrics["platform_http.rate_limit_store_errors"].data, Sum)
     assert "platform_http.call_duration" in metrics
     assert "dns.lookup.duration" in metrics
     assert "http.client.open_connections" in metrics

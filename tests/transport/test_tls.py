@@ -247,7 +247,11 @@ class TestAHandshake:
         server_side = certificates.server("localhost")
         server_side.set_alpn_protocols(["h2", "http/1.1"])
         context = build_context(trusting(certificates))
-        server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0, ssl=server_side)
+
+        def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.close()
+
+        server = await asyncio.start_server(hang_up, "127.0.0.1", 0, ssl=server_side)
         async with server:
             port = server.sockets[0].getsockname()[1]
             _, writer = await asyncio.open_connection("localhost", port, ssl=context)

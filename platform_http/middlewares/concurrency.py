@@ -1,0 +1,109 @@
+"""Concurrency limit per origin: a bounded queue in front, a permit until the body ends."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import TYPE_CHECKING, cast
+
+from platform_http.call import CURRENT_CALL, AttemptResponse, Origin
+from platform_http.errors import ConcurrencyLimitError
+from platform_http.policies.concurrency import Slot
+
+if TYPE_CHECKING:
+    import aiohttp
+    from aiohttp import ClientHandlerType
+
+    from platform_http.call import Attempt, Call, Client
+    from platform_http.policies.concurrency import ConcurrencyLimit
+    from platform_http.policies.registry import LruRegistry
+
+
+class ConcurrencyMiddleware:
+    """Lets at most so many attempts to one origin be in flight.
+
+    The permit is held until the body is read, closed or lost, and by a WebSocket until its 101.
+    Waiting for it is bounded by the queue's timeout and the call's deadline, and is never held
+    against the server.
+    """
+
+    def __init__(self, client: Client, limits: LruRegistry[Origin, ConcurrencyLimit]) -> None:
+        self._client = client
+        self._limits = limits
+        self._settings = client.settings.concurrency
+
+    async def __call__(
+        self, request: aiohttp.ClientRequest, handler: ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        """Make the attempt when it is its turn."""
+        call = CURRENT_CALL.get()
+        assert call is not None
+        origin = Origin.of(request.url)
+        limit = self._limits.get(origin)
+        slot = await self._enter(call, origin, limit)
+        if slot is None:
+            return await handler(request)
+        observer = self._client.observer
+        observer.concurrency_changed(origin, limit.in_use)
+
+        def release(_: Attempt | None = None) -> None:
+            slot.release()
+            observer.concurrency_changed(origin, limit.in_use)
+
+        try:
+            response = await handler(request)
+        except BaseException:
+            release()
+            raise
+        attempt = cast("AttemptResponse", response).attempt
+        if attempt is None:
+            release()
+        else:
+            attempt.when_ended(release)
+        return response
+
+    async def _enter(self, call: Call, origin: Origin, limit: ConcurrencyLimit) -> Slot | None:
+        """Return a slot, or ``None`` where the limit only counts and there is none."""
+        loop = self._client.loop
+        turn: asyncio.Future[None] = loop.create_future()
+
+        def wake() -> None:
+            if not turn.done():
+                turn.set_result(None)
+
+        entry = limit.enter(wake)
+        if isinstance(entry, Slot):
+            return entry
+        if not self._settings.enforce:
+            if entry is not None:
+                entry.leave()
+            self._client.observer.rejected(call, origin, ConcurrencyLimitError.error_type)
+            return None
+        if entry is None:
+            raise self._refused(call, origin, "and its queue is full")
+        started = loop.time()
+        until = min(started + self._settings.queue_timeout, call.deadline)
+        try:
+            async with asyncio.timeout_at(None if until == math.inf else until) as timer:
+                await turn
+        except BaseException:
+            # It may have been granted in this very moment.
+            entry.leave()
+            self._client.observer.concurrency_changed(origin, limit.in_use)
+            if not timer.expired():
+                raise
+            if call.deadline <= until:
+                raise call.deadline_exceeded() from None
+            raise self._refused(call, origin, "and no turn came in time") from None
+        finally:
+            self._client.observer.concurrency_waited(loop.time() - started)
+        assert entry.slot is not None
+        return entry.slot
+
+    def _refused(self, call: Call, origin: Origin, why: str) -> ConcurrencyLimitError:
+        self._client.observer.rejected(call, origin, ConcurrencyLimitError.error_type)
+        return ConcurrencyLimitError(
+            f"client {self._client.name!r} has {self._settings.limit} requests to {origin} in "
+            f"flight {why}; see CONCURRENCY__LIMIT and CONCURRENCY__QUEUE",
+            attempts=call.sent,
+        )
