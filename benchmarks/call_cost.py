@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import logging
 import random
 import statistics
 import time
@@ -109,6 +110,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--calls", type=int, default=1500)
     arguments = parser.parse_args()
+    # What it warns about, such as another instrumentation, is meant here.
+    logging.getLogger("platform_http").setLevel(logging.ERROR)
     with server.running() as url:
         ratios = asyncio.run(_rounds(url, arguments.rounds, arguments.calls))
     print(f"CPU of one small GET, {arguments.rounds} rounds of {arguments.calls} calls\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import io
 import json
 import math
 import sys
@@ -21,10 +22,22 @@ from platform_http.settings.environment import Environment
 from platform_http.settings.variables import PREFIX, variables, without_secrets
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
 
 BEGIN = "<!-- settings:begin -->"
 END = "<!-- settings:end -->"
+
+_EXCLUSIVE = (
+    ("--docs", "--schema"),
+    ("--docs", "--json"),
+    ("--docs", "--client"),
+    ("--schema", "--json"),
+    ("--schema", "--client"),
+    ("--check", "--write"),
+)
+
+# Wider than any line: what goes to a file or a pipe is not folded.
+_PIPE_WIDTH = 10_000
 
 
 def config(
@@ -56,9 +69,21 @@ def config(
         bool, typer.Option("--schema", help="Print the JSON schema of the configuration.")
     ] = False,
 ) -> None:
-    """Show the resolved settings of each client and where each value comes from."""
-    if (check or write) and not docs:
-        raise typer.BadParameter("--check and --write go with --docs")
+    """Show the resolved settings of each client and where each value comes from.
+
+    Exit codes: 0 success; 1 the table in the file is not up to date or has no place; 2 wrong usage
+    or an invalid configuration.
+    """
+    _refuse_contradictions(
+        {
+            "--client": client is not None,
+            "--json": as_json,
+            "--docs": docs,
+            "--check": check is not None,
+            "--write": write is not None,
+            "--schema": schema,
+        }
+    )
     if schema:
         typer.echo(json.dumps(Environment.model_json_schema(), indent=2))
     elif check:
@@ -71,6 +96,18 @@ def config(
         _show(client, as_json=as_json)
 
 
+def _refuse_contradictions(given: Mapping[str, bool]) -> None:
+    """Exit with one line where an option that is *given* would be ignored beside another."""
+    for one, other in _EXCLUSIVE:
+        if given[one] and given[other]:
+            typer.echo(f"{one} and {other} exclude each other; leave one of them out", err=True)
+            raise typer.Exit(2)
+    for option in ("--check", "--write"):
+        if given[option] and not given["--docs"]:
+            typer.echo(f"{option} goes with --docs; add it", err=True)
+            raise typer.Exit(2)
+
+
 def settings_table() -> str:
     """Return the table of all variables in Markdown, ending in a newline."""
     rows = ["| variable | type | default | meaning |", "|---|---|---|---|"]
@@ -79,7 +116,7 @@ def settings_table() -> str:
         accepted = accepted_so_far(path)
         if accepted is not None:
             only = " or ".join(_text(without_secrets(value)) or "none" for value in accepted)
-            meaning += f" (available so far: {only})"
+            meaning += f" (not enforced yet; accepts {only})"
         default = _text(without_secrets(variable.default))
         cells = (
             f"`{PREFIX}{variable.suffix}`",
@@ -127,36 +164,60 @@ def _replaced(file: Path, table: str) -> str:
 def _show(client: str | None, *, as_json: bool) -> None:
     try:
         settings = HttpSettings()
-        names = [client] if client else ["default", *settings.client_names]
+        names = ["default", *settings.client_names] if client is None else [client]
         shown = {settings.client(name).name: _rows(settings, name) for name in names}
     except ConfigurationError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from None
+    for name in shown:
+        if name not in {"default", *settings.client_names}:
+            typer.echo(f"client {name} has no settings of its own, the defaults apply", err=True)
     if as_json:
         typer.echo(json.dumps({name: _as_json(rows) for name, rows in shown.items()}, indent=2))
+    else:
+        _print([_as_table(name, rows) for name, rows in shown.items()])
+
+
+def _print(tables: Sequence[Table]) -> None:
+    if sys.stdout.isatty():
+        console = Console()
+        for table in tables:
+            console.print(table)
         return
-    # Lines that go to a file or a pipe stay whole.
-    console = Console(width=None if sys.stdout.isatty() else 300)
-    for name, rows in shown.items():
-        console.print(_as_table(name, rows))
+    # Rich fills every line up to the width of its table.
+    text = io.StringIO()
+    console = Console(file=text, width=_PIPE_WIDTH, color_system=None)
+    for table in tables:
+        console.print(table)
+    for line in text.getvalue().splitlines():
+        typer.echo(line.rstrip())
 
 
 class _Row(NamedTuple):
     path: str
     value: object
     origin: str
+    enforced: bool
 
 
 def _rows(settings: HttpSettings, client: str) -> list[_Row]:
     resolved = settings.client(client)
     return [
-        _Row(path, without_secrets(variable.of(resolved)), settings.origin_of(client, path))
+        _Row(
+            path,
+            without_secrets(variable.of(resolved)),
+            settings.origin_of(client, path),
+            enforced=accepted_so_far(path) is None,
+        )
         for path, variable in variables().items()
     ]
 
 
 def _as_json(rows: Iterable[_Row]) -> dict[str, dict[str, object]]:
-    return {row.path: {"value": _plain(row.value), "origin": row.origin} for row in rows}
+    return {
+        row.path: {"value": _plain(row.value), "origin": row.origin, "enforced": row.enforced}
+        for row in rows
+    }
 
 
 def _as_table(client: str, rows: Iterable[_Row]) -> Table:
@@ -165,8 +226,9 @@ def _as_table(client: str, rows: Iterable[_Row]) -> Table:
         table.add_column(heading, overflow="fold")
     for row in rows:
         is_default = row.origin == "default"
+        origin = row.origin if row.enforced else f"{row.origin}, not enforced yet"
         # As Text, because "[" in a value would start markup.
-        cells = (Text(row.path), Text(row.origin), Text(_text(row.value)))
+        cells = (Text(row.path), Text(origin), Text(_text(row.value)))
         table.add_row(*cells, style="dim" if is_default else "bold")
     return table
 

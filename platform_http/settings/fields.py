@@ -14,7 +14,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Literal, LiteralString
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, SecretStr
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    SecretStr,
+    WithJsonSchema,
+)
 from pydantic_core import PydanticCustomError
 
 
@@ -129,6 +136,15 @@ Timeout = Annotated[
     float,
     Field(gt=0),
     BeforeValidator(_number_or_inf),
+    # JSON has no infinity, so the word is its only way to say that a timeout is off.
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number", "exclusiveMinimum": 0},
+                {"type": "string", "const": "none"},
+            ]
+        }
+    ),
     Expects("seconds > 0, or none to switch it off"),
 ]
 OptionalSeconds = Annotated[

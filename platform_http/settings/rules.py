@@ -130,13 +130,16 @@ def slow_calls_are_told_by_both(said: Statement) -> Iterator[str]:
 
 def shared_quota_has_fallback(said: Statement) -> Iterator[str]:
     """A redis store needs a fallback rate."""
-    limit = said.values.rate_limit
-    is_shared = limit.store.get_secret_value().startswith("redis")
-    if is_shared and limit.fallback_rate is None:
+    if _is_shared(said) and said.values.rate_limit.fallback_rate is None:
         yield (
             f"{said.label('rate_limit.store')} is shared and may be away; "
             f"set {said.label('rate_limit.fallback_rate')} to the rate of each replica until then"
         )
+
+
+def _is_shared(said: Statement) -> bool:
+    scheme, _, _ = said.values.rate_limit.store.get_secret_value().partition(":")
+    return scheme.lower() in {"redis", "rediss"}
 
 
 def waits_stay_below_their_maximum(said: Statement) -> Iterator[str]:
@@ -219,12 +222,18 @@ def extras_are_installed(said: Statement) -> Iterator[str]:
     """What needs a library that is not always there."""
     proxy, dns = said.values.proxy, said.values.dns
     is_socks = proxy.url is not None and proxy.url.get_secret_value().lower().startswith("socks5:")
-    for path, is_needed, module, extra in (
-        ("proxy.url", is_socks, "python_socks", "socks"),
-        ("dns.nameservers", bool(dns.nameservers), "aiodns", "dns"),
+    for path, is_needed, modules, extra in (
+        ("proxy.url", is_socks, ("python_socks",), "socks"),
+        ("dns.nameservers", bool(dns.nameservers), ("aiodns",), "dns"),
+        ("rate_limit.store", _is_shared(said), ("limits", "redis"), "redis"),
     ):
-        if is_needed and importlib.util.find_spec(module) is None:
-            yield f"{said.label(path)} needs the library {module}; install platform-http[{extra}]"
+        if not is_needed:
+            continue
+        missing = [module for module in modules if importlib.util.find_spec(module) is None]
+        if missing:
+            yield (
+                f"{said.label(path)} needs the library {missing[0]}; install platform-http[{extra}]"
+            )
 
 
 def guard_sees_addresses(said: Statement) -> Iterator[str]:

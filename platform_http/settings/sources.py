@@ -16,12 +16,12 @@ from platform_http.settings.variables import (
     ENV_FILE,
     PREFIX,
     SECRETS_DIR,
-    did_you_mean,
     did_you_mean_path,
     is_service_link,
     normalised,
     sections,
     split_name,
+    unknown,
     variables,
 )
 
@@ -174,7 +174,7 @@ def _from_environment(environ: Mapping[str, str]) -> Source:
         if is_service_link(name):
             service_links.append(name)
         else:
-            source.violations.append(f"{name} is unknown{did_you_mean(suffix)}")
+            source.violations.append(f"{name} {unknown(suffix)}")
     if service_links:
         _logger.info(
             "ignored variables that Kubernetes makes for services: %s",
@@ -204,7 +204,7 @@ def _from_env_file(path: Path) -> Source:
         elif value is None:
             source.violations.append(f"{label} has no value; write {name}=... or remove it")
         elif not _add_variable(source, suffix, value, f".env {PREFIX}{suffix}", label):
-            source.violations.append(f"{label} is unknown{did_you_mean(suffix)}")
+            source.violations.append(f"{label} {unknown(suffix)}")
     return source
 
 
@@ -223,8 +223,7 @@ def _from_secrets_dir(directory: Path) -> Source:
         if path is None:
             # Without the prefix a file may belong to somebody else.
             if prefixed is not None:
-                hint = did_you_mean(suffix)
-                source.violations.append(f"{file.name} in the secrets directory is unknown{hint}")
+                source.violations.append(f"{file.name} in the secrets directory {unknown(suffix)}")
             continue
         label = f"{PREFIX}{suffix} (secrets file {file.name})"
         try:

@@ -156,17 +156,40 @@ def is_service_link(name: str) -> bool:
     return _SERVICE_LINK.fullmatch(name) is not None
 
 
+def unknown(suffix: str) -> str:
+    """Return what is wrong with a variable that does not exist, in words that follow its name.
+
+    Args:
+        suffix: The variable's name behind the prefix, upper case.
+    """
+    scope, rest = _split_scope(suffix)
+    section = rest.lower().replace("__", ".")
+    if section not in sections():
+        return f"is unknown{did_you_mean(suffix)}"
+    fields = [
+        f"{PREFIX}{scope}{variable.suffix}"
+        for path, variable in variables().items()
+        if path.startswith(f"{section}.")
+    ]
+    return f"is a section, not a setting; set what is in it: {', '.join(fields)}"
+
+
 def did_you_mean(suffix: str) -> str:
     """Return a hint at the variable that *suffix* is close to, or ``""``."""
-    scope = ""
-    if suffix.startswith(CLIENTS):
-        client, delimiter, suffix = suffix.removeprefix(CLIENTS).partition("__")
-        scope = f"{CLIENTS}{client}{delimiter or '__'}"
+    scope, suffix = _split_scope(suffix)
     candidates = [*_paths_by_suffix()]
     if not scope:
         candidates += [ENV_FILE.removeprefix(PREFIX), SECRETS_DIR.removeprefix(PREFIX)]
     close = _closest(suffix, candidates)
     return f"; did you mean {PREFIX}{scope}{close}?" if close else ""
+
+
+def _split_scope(suffix: str) -> tuple[str, str]:
+    """Return what names the client, ``""`` for the default of all, and what is behind it."""
+    if not suffix.startswith(CLIENTS):
+        return "", suffix
+    client, _, rest = suffix.removeprefix(CLIENTS).partition("__")
+    return f"{CLIENTS}{client}__", rest
 
 
 def did_you_mean_path(path: str) -> str:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -10,12 +12,18 @@ from typer.testing import CliRunner
 
 from platform_http.cli import build_app, main
 from platform_http.cli.config import BEGIN, END, settings_table
+from platform_http.settings import availability
 from platform_http.settings.variables import variables
 
 if TYPE_CHECKING:
     from click.testing import Result
 
 CANARY = "c4naryc4nary"
+
+
+@pytest.fixture
+def _pool_limit_has_no_policy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(availability, "NOT_AVAILABLE_YET", {"pool.limit": (0,)})
 
 
 def _run(*arguments: object) -> Result:
@@ -33,13 +41,19 @@ def test_every_client_is_shown_with_the_origin_of_each_value(monkeypatch):
     assert shown["default"]["timeout.total"] == {
         "value": 20.0,
         "origin": "environment PLATFORM_HTTP_TIMEOUT__TOTAL",
+        "enforced": True,
     }
     assert shown["billing"]["timeout.total"] == {
         "value": 2.0,
         "origin": "environment PLATFORM_HTTP_CLIENTS__BILLING__TIMEOUT__TOTAL",
+        "enforced": True,
     }
-    assert shown["billing"]["timeout.attempt"] == {"value": 2.0, "origin": "adapted default"}
-    assert shown["billing"]["pool.limit"] == {"value": 100, "origin": "default"}
+    assert shown["billing"]["timeout.attempt"] == {
+        "value": 2.0,
+        "origin": "adapted default",
+        "enforced": True,
+    }
+    assert shown["billing"]["pool.limit"] == {"value": 100, "origin": "default", "enforced": True}
 
 
 def test_the_table_says_the_same_for_people(monkeypatch):
@@ -63,11 +77,45 @@ def test_values_are_shown_as_a_variable_would_hold_them(monkeypatch):
     monkeypatch.setenv("PLATFORM_HTTP_RETRY__STATUSES", "504,502")
     shown = json.loads(_run("--json").stdout)["default"]
     assert shown["tls.ca_file"]["value"] == "/run/ca.pem"
-    assert shown["tls.trust"] == {"value": "file", "origin": "adapted default"}
+    assert (shown["tls.trust"]["value"], shown["tls.trust"]["origin"]) == (
+        "file",
+        "adapted default",
+    )
     assert shown["retry.statuses"]["value"] == [502, 504]
     assert shown["proxy.url"]["value"] is None
     lines = [line.split() for line in _run().stdout.splitlines()]
     assert any(line[0:1] == ["retry.statuses"] and line[-1] == "502,504" for line in lines)
+
+
+@pytest.mark.usefixtures("_pool_limit_has_no_policy")
+def test_a_setting_without_a_policy_is_marked(monkeypatch):
+    monkeypatch.setenv("PLATFORM_HTTP_POOL__LIMIT", "0")
+    shown = json.loads(_run("--json").stdout)["default"]
+    assert [path for path, row in shown.items() if not row["enforced"]] == ["pool.limit"]
+    (line,) = (line for line in _run().stdout.splitlines() if "not enforced" in line)
+    assert line.split() == [
+        "pool.limit",
+        "environment",
+        "PLATFORM_HTTP_POOL__LIMIT,",
+        "not",
+        "enforced",
+        "yet",
+        "0",
+    ]
+    (row,) = (line for line in settings_table().splitlines() if "not enforced" in line)
+    assert "`PLATFORM_HTTP_POOL__LIMIT`" in row
+    assert row.endswith("0 = unlimited (not enforced yet; accepts 100 or 0) |")
+
+
+def test_lines_that_do_not_go_to_a_terminal_are_whole_and_end_in_no_blanks(monkeypatch):
+    hosts = ",".join(f"host-{number}.test" for number in range(100))
+    monkeypatch.setenv("PLATFORM_HTTP_PROXY__NO_PROXY", hosts)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    lines = _run().stdout.splitlines()
+    assert len(lines) == 2 + len(variables())
+    assert [line for line in lines if line != line.rstrip()] == []
+    assert any(line.startswith("proxy.no_proxy ") and line.endswith(hosts) for line in lines)
+    assert not any("\x1b" in line for line in lines)
 
 
 def test_one_client_is_shown_by_any_spelling_of_its_name(monkeypatch):
@@ -75,6 +123,16 @@ def test_one_client_is_shown_by_any_spelling_of_its_name(monkeypatch):
     shown = json.loads(_run("--json", "--client", "Billing-API").stdout)
     assert list(shown) == ["billing_api"]
     assert shown["billing_api"]["timeout.total"]["value"] == "none"
+
+
+def test_a_client_without_settings_of_its_own_is_shown_and_that_is_said(monkeypatch):
+    monkeypatch.setenv("PLATFORM_HTTP_CLIENTS__BILLING__TIMEOUT__TOTAL", "2")
+    result = _run("--json", "--client", "Ordres")
+    assert result.exit_code == 0
+    assert list(json.loads(result.stdout)) == ["ordres"]
+    assert result.stderr == "client ordres has no settings of its own, the defaults apply\n"
+    for known in (("--client", "billing"), ("--client", "default"), ()):
+        assert _run("--json", *known).stderr == ""
 
 
 @pytest.mark.parametrize("form", [(), ("--json",)])
@@ -106,9 +164,11 @@ def test_a_wrong_configuration_is_told_on_stderr_without_a_traceback(monkeypatch
     assert CANARY not in result.output
 
 
-def test_an_impossible_client_is_a_wrong_configuration():
-    result = _run("--client", "1")
+@pytest.mark.parametrize("name", ["1", ""])
+def test_an_impossible_client_is_a_wrong_configuration(name):
+    result = _run("--client", name)
     assert result.exit_code == 2
+    assert result.stdout == ""
     assert "a client name" in result.stderr
 
 
@@ -123,8 +183,7 @@ def test_the_documentation_has_a_row_for_every_variable():
         assert row.endswith(" |")
     assert "`10`" in rows["PLATFORM_HTTP_TIMEOUT__TOTAL"]
     assert "not set" in rows["PLATFORM_HTTP_BASE_URL"]
-    assert "(available so far: enforce or off)" in rows["PLATFORM_HTTP_CIRCUIT_BREAKER__MODE"]
-    assert "available so far" not in rows["PLATFORM_HTTP_TIMEOUT__TOTAL"]
+    assert "not enforced yet" not in rows["PLATFORM_HTTP_TIMEOUT__TOTAL"]
     assert _run("--docs").stdout == settings_table()
 
 
@@ -168,10 +227,28 @@ def test_wrong_usage_exits_with_2(arguments):
     assert _run(*arguments).exit_code == 2
 
 
-def test_check_and_write_need_docs(tmp_path):
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ("--check FILE", "--check goes with --docs; add it"),
+        ("--write FILE", "--write goes with --docs; add it"),
+        ("--write FILE --json", "--write goes with --docs; add it"),
+        ("--docs --schema", "--docs and --schema exclude each other"),
+        ("--docs --json", "--docs and --json exclude each other"),
+        ("--docs --write FILE --json", "--docs and --json exclude each other"),
+        ("--docs --client a", "--docs and --client exclude each other"),
+        ("--schema --json", "--schema and --json exclude each other"),
+        ("--schema --client a", "--schema and --client exclude each other"),
+        ("--docs --check FILE --write FILE", "--check and --write exclude each other"),
+    ],
+)
+def test_options_that_contradict_each_other_refuse_in_one_line(tmp_path, options, expected):
     file = tmp_path / "README.md"
     file.write_text(f"{BEGIN}{END}", encoding="utf-8")
-    assert _run("--write", file).exit_code == 2
+    result = _run(*(file if word == "FILE" else word for word in options.split()))
+    assert (result.exit_code, result.stdout) == (2, "")
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(expected)
     assert file.read_text(encoding="utf-8") == f"{BEGIN}{END}"
 
 
@@ -181,6 +258,12 @@ def test_the_schema_is_that_of_the_environment():
     assert {"timeout", "clients", "json", "base_url"} <= set(schema["properties"])
     attempts = schema["$defs"]["RetrySettings"]["properties"]["max_attempts"]
     assert (attempts["minimum"], attempts["maximum"], attempts["default"]) == (1, 5, 3)
+    timeout = schema["$defs"]["TimeoutSettings"]["properties"]["total"]
+    assert timeout["anyOf"] == [
+        {"type": "number", "exclusiveMinimum": 0},
+        {"type": "string", "const": "none"},
+    ]
+    assert timeout["default"] == 10
 
 
 def _python(code: str) -> subprocess.CompletedProcess[str]:
@@ -218,6 +301,28 @@ def test_the_module_is_the_command():
     )
     assert result.returncode == 0
     assert "default" in json.loads(result.stdout)
+
+
+def test_a_terminal_gets_lines_of_its_own_width(monkeypatch):
+    monkeypatch.setenv("PLATFORM_HTTP_PROXY__NO_PROXY", ",".join(["host.test"] * 20))
+    monkeypatch.setenv("COLUMNS", "90")
+    monkeypatch.setenv("TERM", "dumb")
+    ours, theirs = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "platform_http", "config"], stdout=theirs, stderr=subprocess.PIPE
+    )
+    os.close(theirs)
+    shown = b""
+    # Linux reports the end of a terminal that nobody writes to any more as an error.
+    with contextlib.suppress(OSError), os.fdopen(ours, "rb", buffering=0) as terminal:
+        while chunk := terminal.read(4096):
+            shown += chunk
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (0, b"")
+    lines = shown.decode().splitlines()
+    assert lines[0].rstrip() == "client default"
+    assert len(lines) > 2 + len(variables())
+    assert max(map(len, lines)) <= 90
 
 
 def test_main_exits_with_the_code_of_the_command(monkeypatch, capsys):

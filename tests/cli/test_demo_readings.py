@@ -28,6 +28,18 @@ def test_a_total_sums_the_series_with_the_labels(registry):
     assert reading.total("other_total") == 0
 
 
+def test_a_level_of_zero_is_not_a_level_that_nobody_set(registry):
+    tokens = Gauge("tokens", "-", ("client", "origin"), registry=registry)
+    tokens.labels("a", "x").set(0)
+    tokens.labels("b", "x").set(3)
+    tokens.labels("b", "y").set(4)
+    reading = Reading.of(registry, 0.0)
+    assert reading.level("tokens", client="a") == 0
+    assert reading.level("tokens", client=("a", "b")) == 7
+    assert reading.level("tokens", client="c") is None
+    assert reading.level("other") is None
+
+
 def test_sums_by_a_label_leave_out_what_did_not_happen(registry):
     stops = Counter("stops", "-", ("client", "reason"), registry=registry)
     stops.labels("a", "exhausted").inc(2)
@@ -150,6 +162,44 @@ def test_figures_are_defined_by_the_metrics_of_the_library(registry):
     assert figures.in_flight == 3
     assert figures.open_connections == 2
     assert figures.call_duration(1.0) == pytest.approx(0.25)
+
+
+def test_figures_of_budgets_limits_and_hedges_are_defined_by_the_metrics_of_the_library(registry):
+    metrics = Metrics.of(registry)
+    server = ("127.0.0.1", "8001")
+    metrics.retry_budget_tokens.labels("billing", *server).set(37)
+    metrics.concurrency_in_use.labels("billing", *server).set(3)
+    metrics.concurrency_limit.labels("billing", *server).set(20)
+    metrics.retry_stops.labels("billing", "budget").inc(2)
+    for result, count in {"won": 3, "lost": 2, "denied": 0}.items():
+        metrics.hedges.labels("billing", result).inc(count)
+    for _ in range(4):
+        metrics.concurrency_wait.labels("billing").observe(0.2)
+        metrics.rate_limit_wait.labels("billing").observe(0.02)
+    metrics.concurrency_wait.labels("search").observe(8.0)
+
+    figures = Figures(Reading.of(registry, 0.0), "billing")
+
+    assert figures.budget_tokens == 37
+    assert figures.permits == 3
+    assert figures.concurrency_limit == 20
+    assert figures.retry_stops == {"budget": 2}
+    assert figures.hedges == {"won": 3, "lost": 2}
+    assert figures.permit_wait(1.0) == pytest.approx(0.25)
+    assert figures.rate_limit_wait(1.0) == pytest.approx(0.025)
+
+
+def test_without_budget_limit_and_waits_there_are_no_such_figures(registry):
+    metrics = Metrics.of(registry)
+    # Nobody had to wait for the rate limit.
+    metrics.rate_limit_wait.labels("billing").observe(0.0)
+    figures = Figures(Reading.of(registry, 0.0), "billing")
+    assert figures.budget_tokens is None
+    assert figures.permits is None
+    assert figures.concurrency_limit is None
+    assert figures.hedges == {}
+    assert figures.permit_wait(0.95) is None
+    assert figures.rate_limit_wait(0.95) is None
 
 
 def test_a_client_without_calls_has_no_percentages(registry):

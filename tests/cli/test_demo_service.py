@@ -28,6 +28,17 @@ def test_circuits_open_and_close_within_the_day():
     assert circuit_breaker.open_duration_max == 6.0
 
 
+def test_only_the_client_that_merely_reads_is_hedged(monkeypatch):
+    settings = settings_for(URLS, 60.0)
+    assert settings.client("search").hedging.enabled
+    assert not settings.client("billing").hedging.enabled
+    assert all(
+        operation.method == "GET" for operation in OPERATIONS if operation.client == "search"
+    )
+    monkeypatch.setenv("PLATFORM_HTTP_CLIENTS__SEARCH__HEDGING__ENABLED", "false")
+    assert not settings_for(URLS, 60.0).client("search").hedging.enabled
+
+
 def test_the_environment_is_in_charge_of_a_section_that_it_speaks_of(monkeypatch):
     monkeypatch.setenv("PLATFORM_HTTP_TIMEOUT__TOTAL", "3")
     monkeypatch.setenv("PLATFORM_HTTP_CLIENTS__SEARCH__CIRCUIT_BREAKER__MINIMUM_CALLS", "7")

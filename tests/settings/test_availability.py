@@ -10,18 +10,6 @@ from platform_http.settings.variables import sections, variables
 @pytest.mark.parametrize(
     ("variable", "text"),
     [
-        ("RETRY__BUDGET__CAPACITY", "50"),
-        ("RETRY__BUDGET__TRICKLE", "0"),
-        ("CIRCUIT_BREAKER__MODE", "observe"),
-        ("CIRCUIT_BREAKER__MODE", "force_open"),
-        ("CONCURRENCY__LIMIT", "5"),
-        ("CONCURRENCY__QUEUE", "5"),
-        ("CONCURRENCY__ENFORCE", "false"),
-        ("RATE_LIMIT__RATE", "5"),
-        ("HEDGING__ENABLED", "true"),
-        ("HEDGING__DELAY", "1"),
-        ("THROTTLE__ENABLED", "true"),
-        ("PROPAGATION__ATTEMPT_HEADER", "X-Envoy-Attempt-Count"),
         ("TLS__PINS", "sha256/" + "A" * 43 + "="),
         ("TLS__RELOAD_INTERVAL", "30"),
         ("AUTH__AUDIENCE", "x"),
@@ -35,7 +23,7 @@ from platform_http.settings.variables import sections, variables
         ("EGRESS__DENIED_HOSTS", "a.test"),
         ("EGRESS__ENFORCE", "false"),
         ("RESPONSE__MAX_BODY", "1000"),
-        ("CLIENTS__A__HEDGING__ENABLED", "true"),
+        ("CLIENTS__A__EGRESS__MODE", "public"),
     ],
 )
 def test_a_setting_without_a_policy_refuses(violations, variable, text):
@@ -44,26 +32,9 @@ def test_a_setting_without_a_policy_refuses(violations, variable, text):
     )
 
 
-def test_slow_calls_have_no_policy(violations):
-    lines = violations(
-        CIRCUIT_BREAKER__SLOW_CALL_DURATION="1", CIRCUIT_BREAKER__SLOW_CALL_RATIO="0.5"
-    )
-    assert len(lines) == 2
-    assert all("not available yet" in line for line in lines)
-
-
 @pytest.mark.parametrize(
     ("variable", "text"),
     [
-        ("CIRCUIT_BREAKER__MODE", "off"),
-        ("CIRCUIT_BREAKER__MODE", "enforce"),
-        ("CIRCUIT_BREAKER__SLOW_CALL_RATIO", "none"),
-        ("CONCURRENCY__LIMIT", "0"),
-        ("CONCURRENCY__LIMIT", "20"),
-        ("RATE_LIMIT__RATE", "off"),
-        ("RATE_LIMIT__STORE", "memory://"),
-        ("HEDGING__ENABLED", "false"),
-        ("PROPAGATION__ENABLED", "false"),
         ("TLS__PINS", ""),
         ("TLS__RELOAD_INTERVAL", "none"),
         ("AUTH__SCHEME", "none"),
@@ -73,7 +44,6 @@ def test_slow_calls_have_no_policy(violations):
         ("EGRESS__MODE", "off"),
         ("EGRESS__MODE", "internal"),
         ("RESPONSE__MAX_BODY", "none"),
-        ("RETRY__BUDGET__CAPACITY", "100"),
     ],
 )
 def test_its_default_and_what_switches_it_off_are_accepted(load, variable, text):
@@ -92,8 +62,18 @@ def test_settings_with_a_policy_are_accepted():
         dns={"cache_ttl": 5},
         tls={"min_version": "1.3", "trust": "certifi"},
         proxy={"url": "http://proxy.test"},
-        retry={"max_attempts": 5},
-        circuit_breaker={"minimum_calls": 5},
+        retry={"max_attempts": 5, "budget": {"capacity": 50, "trickle": 0}},
+        circuit_breaker={
+            "mode": "observe",
+            "minimum_calls": 5,
+            "slow_call_duration": 1,
+            "slow_call_ratio": 0.5,
+        },
+        concurrency={"limit": 5, "queue": 5, "enforce": False},
+        rate_limit={"rate": 5, "store": "redis://cache.test", "fallback_rate": 1},
+        hedging={"enabled": True, "delay": 1},
+        throttle={"enabled": True},
+        propagation={"attempt_header": "X-Envoy-Attempt-Count"},
         cookies={"enabled": True},
         shutdown={"grace": 1},
         telemetry={"call_span": "always"},

@@ -142,6 +142,6 @@ def test_asking_for_the_origin_of_what_does_not_exist_is_an_error():
 def test_resolved_settings_are_frozen():
     client = HttpSettings(headers={"A": "b"}).client()
     with pytest.raises(ValueError, match="frozen"):
-        client.timeout.total = 3  # type: ignore[misc]
+        client.timeout.total = 3  # type: ignore[misc]  # what the type forbids is the test
     with pytest.raises(TypeError):
-        client.headers["A"] = "c"  # type: ignore[index]
+        client.headers["A"] = "c"  # type: ignore[index]  # as above

@@ -265,6 +265,16 @@ def test_what_was_not_set_contradicts_nothing(values):
             "aiodns",
             "dns.nameservers needs the library aiodns; install platform-http[dns]",
         ),
+        (
+            {"rate_limit": {"store": "rediss://cache.test", "fallback_rate": 5}},
+            "limits",
+            "rate_limit.store needs the library limits; install platform-http[redis]",
+        ),
+        (
+            {"rate_limit": {"store": "redis://cache.test", "fallback_rate": 5}},
+            "redis",
+            "rate_limit.store needs the library redis; install platform-http[redis]",
+        ),
     ],
 )
 def test_a_setting_whose_library_is_missing_refuses(values, module, expected, monkeypatch):
@@ -276,9 +286,14 @@ def test_a_setting_whose_library_is_missing_refuses(values, module, expected, mo
     assert _broken(**values) == [expected]
 
 
+def test_a_quota_in_memory_needs_no_library(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert _broken(rate_limit={"store": "memory://"}) == []
+
+
 def test_a_contradiction_and_a_missing_policy_are_told_together(violations):
-    lines = violations(CONCURRENCY__LIMIT="50", POOL__LIMIT="30")
-    assert any("is larger than" in line for line in lines)
+    lines = violations(EGRESS__MODE="public", PROXY__URL="http://proxy.test")
+    assert any("only the proxy sees" in line for line in lines)
     assert any("not available yet" in line for line in lines)
 
 

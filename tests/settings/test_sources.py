@@ -105,10 +105,44 @@ def test_an_unknown_variable_like_no_other_refuses_without_a_guess(violations):
     assert violations(QQQ="1") == ("PLATFORM_HTTP_QQQ is unknown",)
 
 
-@pytest.mark.parametrize("variable", ["CLIENTS", "CLIENTS__BILLING", "CLIENTS__", "TIMEOUT"])
+@pytest.mark.parametrize("variable", ["CLIENTS", "CLIENTS__BILLING", "CLIENTS__"])
 def test_a_variable_that_names_no_field_refuses(violations, variable):
     (line,) = violations(**{variable: "{}"})
     assert line.startswith(f"PLATFORM_HTTP_{variable} is unknown")
+
+
+@pytest.mark.parametrize(
+    ("section", "fields"),
+    [
+        ("TIMEOUT", ["TOTAL", "ATTEMPT", "CONNECT", "READ", "POOL"]),
+        ("CLIENTS__A__TIMEOUT", ["TOTAL", "ATTEMPT", "CONNECT", "READ", "POOL"]),
+        ("RETRY__BUDGET", ["CAPACITY", "COST", "COST_TIMEOUT", "REFUND", "TRICKLE"]),
+        ("JSON", ["SERIALIZER"]),
+    ],
+)
+def test_the_name_of_a_section_refuses_with_what_is_in_it(violations, section, fields):
+    (line,) = violations(**{section: "5"})
+    names = ", ".join(f"PLATFORM_HTTP_{section}__{field}" for field in fields)
+    assert line == (
+        f"PLATFORM_HTTP_{section} is a section, not a setting; set what is in it: {names}"
+    )
+
+
+def test_the_name_of_a_section_refuses_in_files_too(violations, tmp_path):
+    env_file = tmp_path / "settings.env"
+    env_file.write_text("PLATFORM_HTTP_COOKIES=true\n")
+    secrets = tmp_path / "secrets"
+    secrets.mkdir()
+    lines = violations(
+        ENV_FILE=str(env_file), SECRETS_DIR=_secrets(secrets, platform_http_cookies=b"true")
+    )
+    for line, label in zip(
+        lines,
+        ("PLATFORM_HTTP_COOKIES in the .env file", "platform_http_cookies in the secrets dir"),
+        strict=True,
+    ):
+        assert line.startswith(label)
+        assert "PLATFORM_HTTP_COOKIES__ENABLED, PLATFORM_HTTP_COOKIES__UNSAFE" in line
 
 
 @pytest.mark.parametrize(

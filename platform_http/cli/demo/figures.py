@@ -41,7 +41,7 @@ class Figures:
 
     @property
     def recovered(self) -> float:
-        """Calls that succeeded because they were resent."""
+        """Calls that succeeded by an attempt after the first: a resend, or a hedge that won."""
         return self._total("demo_recovered_calls_total")
 
     @property
@@ -63,6 +63,16 @@ class Figures:
     def retry_stops(self) -> dict[str, float]:
         """Failed calls that were not resent any more, by the reason why not."""
         return self._by("reason", "platform_http_retry_stops_total")
+
+    @property
+    def budget_tokens(self) -> float | None:
+        """Tokens left for resends and hedges; ``None`` before the first change."""
+        return self._level("platform_http_retry_budget_tokens")
+
+    @property
+    def hedges(self) -> dict[str, float]:
+        """Hedges by result, those that were denied among them."""
+        return self._by("result", "platform_http_hedges_total")
 
     @property
     def rejections(self) -> dict[str, float]:
@@ -91,6 +101,16 @@ class Figures:
         return self._total("http_client_active_requests")
 
     @property
+    def permits(self) -> float | None:
+        """Attempts that hold a permit of the concurrency limit; ``None`` before the first one."""
+        return self._level("platform_http_concurrency_in_use")
+
+    @property
+    def concurrency_limit(self) -> float | None:
+        """Attempts that may hold a permit; ``None`` without a limit."""
+        return self._level("platform_http_concurrency_limit")
+
+    @property
     def open_connections(self) -> float:
         """Connections, whether a call holds them or not."""
         return self._total("http_client_open_connections")
@@ -103,6 +123,23 @@ class Figures:
             client=self._clients,
             outcome=("success", "error"),
         )
+
+    def permit_wait(self, share: float) -> float | None:
+        """Return a quantile of the waits for a permit, in seconds; ``None`` if there were none."""
+        return self._wait(share, "platform_http_concurrency_wait_seconds")
+
+    def rate_limit_wait(self, share: float) -> float | None:
+        """Return a quantile of the waits for the rate limit, in seconds; ``None`` without any."""
+        return self._wait(share, "platform_http_rate_limit_wait_seconds")
+
+    def _wait(self, share: float, name: str) -> float | None:
+        # The rate limit's histogram also has those that did not have to wait, as zeros.
+        if self._total(f"{name}_sum") <= 0:
+            return None
+        return self._reading.quantile(share, name, client=self._clients)
+
+    def _level(self, name: str) -> float | None:
+        return self._reading.level(name, client=self._clients)
 
     def _total(self, name: str, **labels: str) -> float:
         return self._reading.total(name, client=self._clients, **labels)

@@ -13,7 +13,7 @@ from rich.text import Text
 from platform_http.cli.demo.figures import Figures
 from platform_http.cli.demo.frame import clock
 from platform_http.cli.demo.script import Mood
-from platform_http.cli.demo.summary import duration
+from platform_http.cli.demo.summary import duration, tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from platform_http.cli.demo.script import Script
 
 _STRIP: Final = 40
-_OTHER_LINES: Final = 16
+_OTHER_LINES: Final = 17
 _MIN_EVENTS: Final = 5
 _MOODS: Final = {
     Mood.FINE: "green",
@@ -69,6 +69,7 @@ def picture(frame: Frame, height: int = 24) -> RenderableType:
         _head(frame),
         Text(),
         _clients(frame),
+        _budgets(frame),
         Text(),
         Text.assemble(("what the upstreams do", "bold"), (f"   {marks}", "dim")),
         _upstreams(frame),
@@ -112,10 +113,23 @@ def _clients(frame: Frame) -> Table:
             Text(f"{now.recovered:.0f}", style="cyan"),
             Text(duration(recent.call_duration(0.5))),
             Text(duration(recent.call_duration(0.95))),
-            Text(f"{now.in_flight:.0f}"),
+            Text(_in_flight(now)),
             Text("\n").join(_circuit(state) for state in now.circuits) or Text("-"),
         )
     return table
+
+
+def _in_flight(now: Figures) -> str:
+    limit = now.concurrency_limit
+    return f"{now.in_flight:.0f}" if limit is None else f"{now.permits or 0:.0f}/{limit:.0f}"
+
+
+def _budgets(frame: Frame) -> Text:
+    text = Text("retry budget", style="bold")
+    for script in frame.scripts:
+        left = tokens(Figures(frame.total, script.client).budget_tokens)
+        text.append(f"   {script.client} {left}", style="not bold")
+    return text
 
 
 def _percentage(value: float | None, style: str = "") -> Text:

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from platform_http.cli.demo.figures import Figures
 from platform_http.cli.demo.frame import clock
-from platform_http.cli.demo.summary import duration
+from platform_http.cli.demo.summary import duration, tokens
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -54,6 +54,7 @@ def _state(frame: Frame, client: str) -> Text:
         f"{'-' if success is None else f'{success:.0f}'} % ok, "
         f"{now.recovered:.0f} recovered so far, "
         f"p95 {duration(recent.call_duration(0.95))}, "
-        f"circuit {', '.join(now.circuits).replace('_', '-') or '-'}",
+        f"circuit {', '.join(now.circuits).replace('_', '-') or '-'}, "
+        f"retry budget {tokens(now.budget_tokens)}",
         style="dim",
     )

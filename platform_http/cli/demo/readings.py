@@ -53,6 +53,11 @@ class Reading:
         """Return the sum of the series of *name* that have *labels*; 0 if there are none."""
         return sum(value for _, value in self._matching(name, labels))
 
+    def level(self, name: str, **labels: str | tuple[str, ...]) -> float | None:
+        """Return the sum of the gauges of *name* that have *labels*; ``None`` if there are none."""
+        values = [value for _, value in self._matching(name, labels)]
+        return sum(values) if values else None
+
     def by(self, label: str, name: str, **labels: str | tuple[str, ...]) -> dict[str, float]:
         """Return the sums of the series of *name* that have *labels*, by the value of *label*.
 

@@ -105,11 +105,11 @@ DAY: Final = (
         (
             Phase(0.00, "healthy"),
             Phase(0.10, "throttling: 429", Mood.FAILING, faults={Fault.THROTTLED: 0.3}),
-            Phase(0.35, "healthy"),
+            Phase(0.35, "some hang", Mood.SLOW, faults={Fault.HANG: 0.06}),
             Phase(0.45, "slow bodies", Mood.SLOW, faults={Fault.SLOW_BODY: 0.5}),
             Phase(0.65, "resets within bodies", Mood.FAILING, faults={Fault.BROKEN_BODY: 0.3}),
             Phase(0.82, "healthy"),
         ),
     ),
 )
-"""Between them the three go through everything that retries and circuit breakers are for."""
+"""Between them the three go through all that retries, hedges and circuit breakers are for."""

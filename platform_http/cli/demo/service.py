@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _CALLS_PER_SECOND: Final = 30.0
 _MAX_IN_FLIGHT: Final = 100
+# All of its calls are reads, and its upstream leaves some of them hanging.
+_HEDGED: Final = "search"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,7 @@ def settings_for(urls: Mapping[str, URL], duration: float) -> HttpSettings:
     """Return settings for the upstreams: those of the environment and what a short day needs.
 
     Times are so short that a spectator sees what they do. Where the environment says something
-    about timeouts or circuit breakers, it is in charge of that whole section.
+    about timeouts, circuit breakers or hedging, it is in charge of that whole section.
 
     Args:
         urls: Base URL of each client.
@@ -137,7 +139,8 @@ def settings_for(urls: Mapping[str, URL], duration: float) -> HttpSettings:
             "proxy": {"no_proxy": [url.host]},
             "telemetry": {"metrics": True},
         }
-        for section, values in short.items():
+        sections = short | {"hedging": {"enabled": name == _HEDGED}}
+        for section, values in sections.items():
             if not _is_set(environment, name, section):
                 clients[name][section] = values
     return HttpSettings(clients=clients)
@@ -164,7 +167,7 @@ class Service:
         self._slots = asyncio.Semaphore(_MAX_IN_FLIGHT)
         self._recovered = Counter(
             "demo_recovered_calls",
-            "Calls that succeeded because they were resent.",
+            "Calls that succeeded by an attempt after the first: a resend, or a hedge that won.",
             ("client",),
             registry=registry,
         )

@@ -52,10 +52,18 @@ def summary(reading: Reading, clients: Sequence[str]) -> Table:
     row("recovered by a retry", (_count(column.recovered) for column in columns), "bold")
     rows("resends", [column.resends for column in columns])
     rows("retry stops", [column.retry_stops for column in columns])
+    if columns[-1].hedges:
+        rows("hedges", [column.hedges for column in columns])
     rows("circuit transitions", [column.circuit_transitions for column in columns])
     rows("rejections", [column.rejections for column in columns])
     for label, share in _QUANTILES:
         row(f"{label} of calls", (duration(column.call_duration(share)) for column in columns))
+    for label, waits in (
+        ("p95 of permit waits", [column.permit_wait(0.95) for column in columns]),
+        ("p95 of rate limit waits", [column.rate_limit_wait(0.95) for column in columns]),
+    ):
+        if waits[-1] is not None:
+            row(label, map(duration, waits))
     return table
 
 
@@ -64,6 +72,12 @@ def duration(seconds: float | None) -> str:
     if seconds is None:
         return "-"
     return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.2f} s"
+
+
+def tokens(left: float | None) -> str:
+    """Return how many whole tokens are *left*; a dash for ``None``."""
+    # Rounded down: 9.9 do not pay for what costs 10.
+    return "-" if left is None else str(int(left))
 
 
 def _count(value: float) -> str:

@@ -1,0 +1,153 @@
+"""The README's examples work as they are printed, and what it says of settings is so."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from platform_http import SessionFactory
+from platform_http.settings.availability import NOT_AVAILABLE_YET
+from platform_http.settings.variables import sections
+
+ROOT = Path(__file__).parent.parent
+TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+SCRIPTS = re.findall(r"^```python\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
+LAST_LINE = "asyncio.run(main())\n"
+
+
+def _script(word: str) -> str:
+    """Return the one Python example that holds *word*."""
+    (script,) = (each for each in SCRIPTS if word in each)
+    return script
+
+
+@pytest.fixture
+def invoices() -> web.Application:
+    async def invoice(request: web.Request) -> web.Response:
+        return web.json_response({"number": request.match_info["number"]})
+
+    application = web.Application()
+    application.router.add_get("/api/invoices/{number}", invoice)
+    return application
+
+
+async def _run(script: str, **environ: str) -> tuple[str, str]:
+    """Run *script* in an interpreter of its own; return its output and what it logged."""
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PLATFORM_HTTP_", "OTEL_", "PROMETHEUS_"))
+    }
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-W",
+        "error",
+        "-c",
+        script,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        cwd=ROOT,
+        env={**inherited, **environ},
+    )
+    output, errors = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 0, errors.decode()
+    return output.decode(), errors.decode()
+
+
+async def test_the_quick_start_is_a_whole_script(invoices):
+    async with TestServer(invoices, host="127.0.0.1") as server:
+        output, errors = await _run(
+            _script("CallOptions("),
+            PLATFORM_HTTP_CLIENTS__BILLING__BASE_URL=str(server.make_url("/api/")),
+            PLATFORM_HTTP_CLIENTS__BILLING__TIMEOUT__TOTAL="3",
+            PLATFORM_HTTP_RETRY__MAX_ATTEMPTS="2",
+        )
+    assert output == "{'number': '42'}\n"
+    assert errors == ""
+
+
+async def test_the_quick_start_with_telemetry_has_sent_its_spans_after_the_shutdown(invoices):
+    quick_start = _script("CallOptions(")
+    assert quick_start.endswith(LAST_LINE)
+    script = f"""{quick_start.removesuffix(LAST_LINE)}{_script("configure_telemetry(")}
+print("after the shutdown")
+"""
+    async with TestServer(invoices, host="127.0.0.1") as server:
+        output, _ = await _run(
+            script,
+            PLATFORM_HTTP_CLIENTS__BILLING__BASE_URL=str(server.make_url("/api/")),
+            OTEL_TRACES_EXPORTER="console",
+        )
+    answer, spans = output.removesuffix("after the shutdown\n").split("\n", 1)
+    assert answer == "{'number': '42'}"
+    assert "after the shutdown" not in spans
+    assert '"name": "GET /invoices/{id}"' in spans
+    assert '"name": "invoices.get"' in spans
+    assert '"service.name": "billing-gateway"' in spans
+
+
+async def test_the_metrics_page_is_served(invoices):
+    page: dict[str, object] = {}
+    exec(_script("exposition"), page)
+    application = page["application"]
+    assert isinstance(application, web.Application)
+    async with (
+        TestServer(application, host="127.0.0.1") as scraped,
+        TestServer(invoices, host="127.0.0.1") as server,
+        SessionFactory() as factory,
+    ):
+        session = factory.session("readme")
+        async with session.get(server.make_url("/api/invoices/1")) as response:
+            await response.read()
+        async with session.get(scraped.make_url("/metrics")) as response:
+            assert response.content_type == "text/plain"
+            text = await response.text()
+        openmetrics = {"Accept": "application/openmetrics-text"}
+        async with session.get(scraped.make_url("/metrics"), headers=openmetrics) as response:
+            assert response.content_type == "application/openmetrics-text"
+    sample = (
+        r'^platform_http_calls_total\{client="readme",error_type="",.*outcome="success"\} 1\.0$'
+    )
+    assert re.search(sample, text, re.MULTILINE)
+
+
+async def test_the_log_lines_have_the_trace_in_them():
+    script = _script("TraceContextFilter") + (
+        "from opentelemetry.sdk.trace import TracerProvider\n"
+        'with TracerProvider().get_tracer("readme").start_as_current_span("work") as span:\n'
+        '    logging.getLogger("application").info("inside")\n'
+        "print(f'{span.get_span_context().trace_id:032x} {span.get_span_context().span_id:016x}')\n"
+    )
+    output, errors = await _run(script)
+    assert errors == f"INFO application {output.strip()} inside\n"
+
+
+def test_every_example_is_run():
+    assert len(SCRIPTS) == 4
+
+
+def test_every_extra_is_described():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    table = TEXT.partition("| extra | brings |")[2].partition("\n\n")[0]
+    described = dict(re.findall(r"^\| `(\w+)` \| (.+) \|$", table, re.MULTILINE))
+    assert set(described) == set(project["optional-dependencies"])
+    assert all(len(words.split()) <= 8 for words in described.values())
+
+
+def test_what_is_not_in_force_yet_is_said():
+    expected = set()
+    for place in NOT_AVAILABLE_YET:
+        section = place.partition(".")[0]
+        is_whole = section in NOT_AVAILABLE_YET and section in sections()
+        expected.add(f"{section}.*" if is_whole else place)
+    names = {place.upper().replace(".", "__") for place in expected}
+    told = re.search(r"^- Not in force yet: (.*?)\. They refuse", TEXT, re.DOTALL | re.MULTILINE)
+    assert (set(re.findall(r"`([^`]+)`", told[1])) if told else set()) == names
