@@ -54,6 +54,9 @@ mutation: setup ## mutation testing of the policies; takes long, run by hand
 
 docs: setup ## regenerate the generated parts of the documents
 	$(BIN)/platform-http config --docs --write README.md
+	$(BIN)/platform-http simulate metastable_dip --vs naive --png docs/pictures/metastable_dip.png
+	$(BIN)/platform-http simulate outage --vs naive --vs budget-alone:CIRCUIT_BREAKER__MODE=off \
+		--vs sooner:CIRCUIT_BREAKER__OPEN_DURATION_MAX=10 --png docs/pictures/outage.png
 
 lock: setup ## pin every dependency anew
 	$(BIN)/uv pip compile --quiet --upgrade pyproject.toml --all-extras --group dev --universal \

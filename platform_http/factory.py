@@ -261,7 +261,7 @@ class SessionFactory:
         settings = client.settings
         if not _needs_calls(settings):
             return []
-        make = PolicyMaker(client, self._clock, self._rng)
+        make = PolicyMaker(settings, self._clock, self._rng, client.observer)
         budgets = LruRegistry(make.budget, evictable=lambda budget: budget.full)
         path: list[aiohttp.ClientMiddlewareType] = []
         if settings.throttle.enabled:

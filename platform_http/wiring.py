@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Callable
 
-    from platform_http.call import Client, Origin
+    from platform_http.call import Observer, Origin
+    from platform_http.settings import ClientSettings
 
 # A probe that runs into the attempt timeout reports that failure before its lease ends.
 _LEASE_MARGIN = 1.25
@@ -27,16 +28,23 @@ class PolicyMaker:
     """Makes what a client has once, and what it has per origin.
 
     Args:
-        client: Whose settings apply, and who is told of circuit changes.
+        settings: Of the client.
         clock: Seconds that never go backwards.
         rng: Source of jitter.
+        observer: Told of new budgets and of circuits that change; ``None`` where nobody asks.
     """
 
-    def __init__(self, client: Client, clock: Callable[[], float], rng: random.Random) -> None:
-        self._client = client
-        self._settings = client.settings
+    def __init__(
+        self,
+        settings: ClientSettings,
+        clock: Callable[[], float],
+        rng: random.Random,
+        observer: Observer | None = None,
+    ) -> None:
+        self._settings = settings
         self._clock = clock
         self._rng = rng
+        self._observer = observer
 
     def retry(self) -> RetryPolicy:
         """Return the retry policy."""
@@ -54,7 +62,8 @@ class PolicyMaker:
     def budget(self, origin: Origin) -> RetryBudget:
         """Return a full retry budget."""
         budget = self._settings.retry.budget
-        self._client.observer.budget_changed(origin, budget.capacity)
+        if self._observer is not None:
+            self._observer.budget_changed(origin, budget.capacity)
         return RetryBudget(
             capacity=budget.capacity,
             cost=budget.cost,
@@ -107,10 +116,11 @@ class PolicyMaker:
     def breaker(self, origin: Origin) -> CircuitBreaker:
         """Return the circuit breaker of *origin* in the state that its mode asks for."""
         settings = self._settings.circuit_breaker
-        observer = self._client.observer
+        observer = self._observer
 
         def report(previous: State, current: State) -> None:
-            observer.circuit_changed(origin, previous.value, current.value)
+            if observer is not None:
+                observer.circuit_changed(origin, previous.value, current.value)
 
         breaker = CircuitBreaker(
             failure_ratio=settings.failure_ratio,

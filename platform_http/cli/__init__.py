@@ -30,6 +30,7 @@ def build_app() -> typer.Typer:
 
     from platform_http.cli.config import config  # noqa: PLC0415 - imports typer and rich
     from platform_http.cli.demo.command import demo  # noqa: PLC0415 - as above
+    from platform_http.cli.simulate import simulate  # noqa: PLC0415 - as above
 
     app = typer.Typer(
         help="HTTP clients that are configured by PLATFORM_HTTP_* variables.",
@@ -42,6 +43,7 @@ def build_app() -> typer.Typer:
     app.callback()(_root)
     app.command()(config)
     app.command()(demo)
+    app.command()(simulate)
     return app
 
 
