@@ -46,7 +46,7 @@ from platform_http.transport.response import PlatformResponse
 from platform_http.wiring import PolicyMaker
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
     from types import TracebackType
 
     from aiohttp.abc import AbstractCookieJar, AbstractResolver
@@ -191,25 +191,29 @@ class SessionFactory:
         await asyncio.shield(self._closing)
 
     async def _close(self, grace: float | None) -> None:
-        clients = list(self._clients.values())
-        for client in clients:
+        for client in self._clients.values():
             client.closing = True
         try:
-            await asyncio.gather(*(_drain(client, grace) for client in clients))
+            await asyncio.gather(*(self._close_client(name, grace) for name in self._clients))
         finally:
             if self._lag is not None:
                 self._lag.stop()
-            for client in clients:
-                client.closed = True
-            closings = [
-                *(session.close() for session in self._sessions.values()),
+            for closing in (
                 *(resolver.close() for resolver in self._resolvers),
                 *(quota.aclose() for quota in self._quotas),
-            ]
-            for closing in closings:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(_CLOSE_SECONDS):
-                        await closing
+            ):
+                await _bounded(closing)
+
+    async def _close_client(self, name: str, grace: float | None) -> None:
+        client = self._clients[name]
+        seconds = client.settings.shutdown.grace if grace is None else grace
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(None if seconds == math.inf else seconds):
+                    await client.wait_drained()
+        finally:
+            client.closed = True
+            await _bounded(self._sessions[name].close())
 
     def _announce_loosened(self, settings: ClientSettings) -> None:
         assert self._metrics is not None
@@ -382,6 +386,11 @@ def _needs_calls(settings: ClientSettings) -> bool:
         or settings.telemetry.metrics
         or settings.retry.enabled
         or settings.circuit_breaker.mode != "off"
+        or settings.concurrency.limit > 0
+        or settings.rate_limit.rate is not None
+        or settings.throttle.enabled
+        or settings.hedging.enabled
+        or settings.propagation.enabled
         or min(timeout.attempt, timeout.read, timeout.pool) < math.inf
     )
 
@@ -457,8 +466,7 @@ def _always(_: object) -> bool:
     return True
 
 
-async def _drain(client: Client, grace: float | None) -> None:
-    seconds = client.settings.shutdown.grace if grace is None else grace
+async def _bounded(closing: Awaitable[None]) -> None:
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(None if seconds == math.inf else seconds):
-            await client.wait_drained()
+        async with asyncio.timeout(_CLOSE_SECONDS):
+            await closing

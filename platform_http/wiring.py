@@ -103,10 +103,13 @@ class PolicyMaker:
         return self._bucket(limit.rate, limit.burst or limit.rate)
 
     def fallback_bucket(self, _: Origin) -> TokenBucket:
-        """Return a full token bucket at the rate that holds while a shared store is away."""
+        """Return a bucket at the rate that holds while a shared store is away, without a burst.
+
+        A burst would come on top of the quota at the moment the store goes away.
+        """
         rate = self._settings.rate_limit.fallback_rate
         assert rate is not None
-        return self._bucket(rate, rate)
+        return self._bucket(rate, 1.0)
 
     def _bucket(self, rate: float, burst: float) -> TokenBucket:
         # Less than one token at once would never send anything.

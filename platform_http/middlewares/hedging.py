@@ -41,6 +41,8 @@ class HedgingMiddleware:
         self._hedges = hedges
         self._budgets = budgets
         self._statuses = client.settings.retry.statuses
+        # Its own look: with retries switched off a call may still be hedged.
+        self._max_attempts = client.settings.retry.max_attempts
 
     async def __call__(
         self, request: aiohttp.ClientRequest, handler: ClientHandlerType
@@ -98,7 +100,7 @@ class HedgingMiddleware:
             and not call.upgrade
             and request.method in _SAFE_METHODS
             and not request.body
-            and call.resends + 1 < call.max_attempts
+            and call.resends + 1 < (call.options.max_attempts or self._max_attempts)
         )
 
     def _admit(self, call: Call, policy: HedgePolicy, origin: Origin) -> bool:

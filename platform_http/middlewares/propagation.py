@@ -28,7 +28,7 @@ class DeadlinePropagation:
         self._may_tell = may_tell
 
     def write(self, attempt: Attempt, request: aiohttp.ClientRequest) -> None:
-        """Set both headers, or take away what an earlier attempt has left."""
+        """Set both headers, the second one where there is a deadline."""
         headers = request.headers
         if not self._may_tell(attempt.origin):
             return

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Protocol, cast
 
 from platform_http.call import CURRENT_CALL, Origin
-from platform_http.errors import RateLimitedError, RequestRejectedError
+from platform_http.errors import RateLimitedError
 
 if TYPE_CHECKING:
     import aiohttp
@@ -82,9 +82,9 @@ class RateLimitMiddleware:
             if waited > _NOTICEABLE:
                 self._client.observer.rate_limit_waited(waited)
             return await handler(request)
-        except (RequestRejectedError, asyncio.CancelledError):
+        except BaseException:
             if cast("AttemptRequest", request).attempt is None:
-                # An inner layer refused, or the caller gave up waiting: nothing was sent.
+                # An inner layer refused, or the wait ended otherwise: nothing was sent.
                 self._quota.refund(origin)
             raise
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import aiohttp
     from aiohttp import ClientHandlerType
 
-    from platform_http.call import Attempt, Call, Client
+    from platform_http.call import Attempt, Call, Client, Observer
     from platform_http.policies.outcome import Outcome
     from platform_http.policies.registry import LruRegistry
     from platform_http.policies.retry import RetryPolicy
@@ -60,28 +60,28 @@ class RetryMiddleware:
             unfinished = await make_replayable(request)
         else:
             unfinished = None
+        origin = Origin.of(request.url)
+        account = _Account(self._budgets.get(origin), origin, self._client.observer)
         earlier: _Result | None = None
         once_spent = False
-        paid = 0.0
         try:
             while True:
                 result = await self._attempt(call, request, handler)
                 decision = self._decide(call, request, result, once_spent=once_spent)
-                if isinstance(decision, Resend):
-                    cost = self._pay(Origin.of(request.url), result.outcome)
-                    decision = Stop("budget") if cost is None else decision
-                    paid = cost or paid
-                elif decision is None and result.response is not None:
-                    self._earn(Origin.of(request.url), result.response, paid)
+                if isinstance(decision, Resend) and not account.pay(call, result.outcome):
+                    decision = Stop("budget")
                 if not isinstance(decision, Resend):
                     final = earlier if result.refused and earlier is not None else result
                     if decision is not None:
                         self._stopped(call, decision.reason, final.error)
+                    elif result.response is not None:
+                        account.earn(result.response)
                     return final.conclude()
                 once_spent = once_spent or result.outcome.once
                 earlier = result
                 await self._wait(call, request, result.response, decision)
         finally:
+            account.settle(call)
             # A traceback keeps this frame; the frame must not keep the error of that traceback.
             result = earlier = final = None  # type: ignore[assignment] # the names die here
             if unfinished is not None and not getattr(request.body, "consumed", False):
@@ -123,28 +123,6 @@ class RetryMiddleware:
             once_spent=once_spent,
         )
 
-    def _pay(self, origin: Origin, outcome: Outcome) -> float | None:
-        budget = self._budgets.get(origin)
-        cost = budget.spend(timeout=outcome.reason in _TIMEOUTS)
-        self._client.observer.budget_changed(origin, budget.tokens)
-        return cost
-
-    def _earn(self, origin: Origin, response: aiohttp.ClientResponse, paid: float) -> None:
-        """Refund the budget for a success, once the body has shown that it is one."""
-        budget = self._budgets.get(origin)
-        attempt = cast("AttemptResponse", response).attempt
-        if budget.full or attempt is None:
-            # It may have filled up by itself since it was last reported.
-            self._client.observer.budget_changed(origin, budget.tokens)
-            return
-
-        def refund(attempt: Attempt) -> None:
-            if attempt.body in (None, BodyEnd.COMPLETE):
-                budget.succeeded(paid)
-                self._client.observer.budget_changed(origin, budget.tokens)
-
-        attempt.when_judged(refund)
-
     async def _wait(
         self,
         call: Call,
@@ -174,6 +152,52 @@ class RetryMiddleware:
             elapsed = self._client.loop.time() - call.started
             noun = "attempt" if call.attempts == 1 else "attempts"
             error.add_note(f"{call.attempts} {noun} in {elapsed:.1f} s; stopped: {reason}")
+
+
+class _Account:
+    """What one hop of a call takes from the retry budget of its origin, and gives back."""
+
+    __slots__ = ("_attempts", "_budget", "_observer", "_origin", "_paid")
+
+    def __init__(self, budget: RetryBudget, origin: Origin, observer: Observer) -> None:
+        self._budget = budget
+        self._origin = origin
+        self._observer = observer
+        self._paid = 0.0
+        self._attempts = 0
+
+    def pay(self, call: Call, outcome: Outcome) -> bool:
+        """Pay for a resend; ``False`` if the budget does not allow it."""
+        cost = self._budget.spend(timeout=outcome.reason in _TIMEOUTS)
+        if cost is None:
+            return False
+        self._paid = cost
+        self._attempts = call.attempts
+        self._report()
+        return True
+
+    def settle(self, call: Call) -> None:
+        """Give back what was paid for a resend that was never made."""
+        if self._paid and call.attempts == self._attempts:
+            self._budget.succeeded(self._paid)
+            self._report()
+
+    def earn(self, response: aiohttp.ClientResponse) -> None:
+        """Refund the budget for a success, once the body has shown that it is one."""
+        attempt = cast("AttemptResponse", response).attempt
+        if self._budget.full or attempt is None:
+            # It may have filled up by itself since it was last reported.
+            self._report()
+        else:
+            attempt.when_judged(self._refund)
+
+    def _refund(self, attempt: Attempt) -> None:
+        if attempt.body in (None, BodyEnd.COMPLETE):
+            self._budget.succeeded(self._paid)
+            self._report()
+
+    def _report(self) -> None:
+        self._observer.budget_changed(self._origin, self._budget.tokens)
 
 
 class _Result:

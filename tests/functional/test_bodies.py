@@ -12,6 +12,7 @@ from aiohttp.streams import StreamReader
 
 from platform_http.testing import FaultServer
 from platform_http.testing.actions import chunked, partial_body, respond
+from tests.functional.backoffs import backing_off
 from tests.functional.conftest import Observed
 
 STALLED = partial_body(b"x", content_length=100, then="hang")
@@ -19,10 +20,7 @@ STALLED_503 = partial_body(b"x", status=503, content_length=100, then="hang")
 STALLED_500 = partial_body(b"x", status=500, content_length=100_000, then="hang")
 
 # The first 503 opens the circuit, so that its resend is refused and it is what the caller gets.
-REFUSED_RESEND = {
-    "circuit_breaker": {"minimum_calls": 1},
-    "retry": {"backoff_initial": 0.05, "backoff_max": 0.05},
-}
+AT_ONCE = {"minimum_calls": 1}
 
 
 def calls(observed: Observed) -> dict[tuple[str, str], float]:
@@ -71,11 +69,13 @@ async def test_the_body_of_a_503_whose_resend_was_refused_can_still_be_read(
     observed: Observed,
 ) -> None:
     reason = chunked([b"reason", b" why"], status=503, interval=0.005)
-    settings = REFUSED_RESEND | {"retry": {"backoff_initial": 0.2, "backoff_max": 0.2}}
-    async with FaultServer([reason]) as server, observed.session(**settings) as session:
-        async with session.get(server.url) as response:
-            assert response.status == 503
-            assert await response.read() == b"reason why"
+    async with (
+        FaultServer([reason]) as server,
+        backing_off(0.2, observed, circuit_breaker=AT_ONCE) as factory,
+        factory.session().get(server.url) as response,
+    ):
+        assert response.status == 503
+        assert await response.read() == b"reason why"
     assert len(server.requests) == 1
 
 
@@ -83,8 +83,8 @@ async def test_a_503_whose_body_could_not_be_drained_in_time_counts_as_a_503(
     observed: Observed,
 ) -> None:
     async with FaultServer([STALLED_503]) as server:
-        async with observed.session(**REFUSED_RESEND) as session:
-            response = await session.get(server.url)
+        async with backing_off(0.05, observed, circuit_breaker=AT_ONCE) as factory:
+            response = await factory.session().get(server.url)
             assert response.status == 503
             response.release()
     assert calls(observed) == {("error", "503"): 1}
@@ -149,7 +149,7 @@ async def test_a_discarded_body_is_not_decompressed_without_end(
     monkeypatch.setattr(StreamReader, "feed_data", counting)
     headers = {"Content-Encoding": "gzip"}
     async with FaultServer([respond(503, headers=headers, body=bomb), respond()]) as server:
-        async with observed.session(retry={"backoff_initial": 0.5, "backoff_max": 0.5}) as session:
-            async with session.get(server.url) as response:
+        async with backing_off(0.3, observed) as factory:
+            async with factory.session().get(server.url) as response:
                 assert response.status == 200
     assert 0 < decoded < 4_000_000

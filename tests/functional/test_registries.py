@@ -23,13 +23,13 @@ EVERYTHING = {
 
 
 def _registries(session: aiohttp.ClientSession) -> dict[str, LruRegistry[object, object]]:
-    found: dict[str, LruRegistry[object, object]] = {}
-    for middleware in session._middlewares:
-        for holder in (middleware, getattr(middleware, "_quota", None)):
-            for name, value in getattr(holder, "__dict__", {}).items():
-                if isinstance(value, LruRegistry):
-                    found[name] = value
-    return found
+    holders = [*session._middlewares, *(getattr(m, "_quota", None) for m in session._middlewares)]
+    return {
+        name: value
+        for holder in holders
+        for name, value in getattr(holder, "__dict__", {}).items()
+        if isinstance(value, LruRegistry)
+    }
 
 
 def _hosts(url: URL, first: int, last: int) -> list[URL]:
@@ -59,12 +59,12 @@ async def test_thousands_of_origins_stay_within_the_bound_of_every_registry(
                 return sum(len(family.samples) for family in observed.registry.collect())
 
             early = await visit(1, 1100)
-            late = await visit(1100, 2300)
+            late = await visit(1100, 2500)
             sizes = {name: len(registry) for name, registry in _registries(session).items()}
             assert not session.connector._conns
             assert not session.connector._acquired
     assert set(sizes) == {"_throttles", "_hedges", "_budgets", "_buckets", "_breakers", "_limits"}
-    assert BOUND <= max(sizes.values())
-    assert all(size <= BOUND + 300 for size in sizes.values()), sizes
+    # What remembers a failure is kept for longer, up to twice the bound.
+    assert all(BOUND <= size <= 2 * BOUND for size in sizes.values()), sizes
     assert late == early
-    assert observed.value("platform_http_calls_total") == 2299
+    assert observed.value("platform_http_calls_total") == 2499

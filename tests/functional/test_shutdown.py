@@ -13,6 +13,7 @@ from platform_http.factory import SessionFactory
 from platform_http.settings import HttpSettings
 from platform_http.testing import FaultServer
 from platform_http.testing.actions import delay, hang, partial_body, respond
+from tests.functional.backoffs import backing_off
 from tests.functional.conftest import Observed
 
 
@@ -45,8 +46,7 @@ async def test_calls_under_which_the_factory_closes_end_at_once_and_blame_nobody
 async def test_a_503_at_hand_is_returned_when_the_factory_closes_during_the_backoff(
     observed: Observed,
 ) -> None:
-    settings = {"retry": {"backoff_initial": 0.2, "backoff_max": 0.2}}
-    async with FaultServer([respond(503)]) as server, observed.factory(**settings) as factory:
+    async with FaultServer([respond(503)]) as server, backing_off(0.2, observed) as factory:
         running = asyncio.create_task(factory.session().get(server.url))
         await server.wait_until(lambda: server.requests)
         await asyncio.sleep(0.02)

@@ -53,6 +53,7 @@ def test_a_leap_second_counts_as_the_second_before():
 @pytest.mark.parametrize(
     "value",
     [
+        "X5",
         "",
         " ",
         "-1",

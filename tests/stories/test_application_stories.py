@@ -1,0 +1,70 @@
+"""Stories 26 and 28: credentials that change on the way, and middlewares that are left out."""
+
+from __future__ import annotations
+
+import asyncio
+
+import aiohttp
+import pytest
+
+from platform_http.errors import DeadlineExceededError, PoolTimeoutError
+from platform_http.testing import FaultServer
+from platform_http.testing.actions import hang, partial_body, respond
+from tests.functional.conftest import Observed
+
+
+async def test_story_26_a_token_that_is_refreshed_in_the_middle_of_a_retry_is_used_from_there_on(
+    observed: Observed,
+) -> None:
+    tokens = iter(["old", "new"])
+
+    async def authenticate(
+        request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        request.headers["Authorization"] = next(tokens)
+        response = await handler(request)
+        if response.status == 401:
+            response.release()
+            request.headers["Authorization"] = next(tokens)
+            response = await handler(request)
+        return response
+
+    script = [respond(503), respond(401), respond(503), respond(200)]
+    async with FaultServer(script) as server:
+        async with observed.factory(middlewares=(authenticate,)) as factory:
+            async with factory.session().get(server.url) as response:
+                assert response.status == 200
+    sent = [request.headers["Authorization"] for request in server.requests]
+    assert sent == ["old", "old", "new", "new"]
+    # Two resends of one call, the refresh not counted: the cap is one for both halves.
+    assert observed.value("platform_http_retries_total") == 2
+    assert observed.value("platform_http_calls_total") == 1
+    # What is signed by us is fresh on every attempt.
+    assert len({request.headers["traceparent"] for request in server.requests}) == 4
+
+
+async def test_story_28_the_connector_guards_and_counts_what_leaves_the_middlewares_out(
+    observed: Observed,
+) -> None:
+    settings = {
+        "pool": {"limit": 1, "limit_per_host": 1},
+        "timeout": {"total": 1, "attempt": 0.5, "pool": 0.05},
+    }
+    stalled = partial_body(b"x", content_length=100, then="hang")
+    async with FaultServer([stalled]) as server, observed.session(**settings) as session:
+        response = await session.get(server.url, middlewares=())
+        with pytest.raises(PoolTimeoutError):
+            await session.get(server.url, middlewares=())
+        response.close()
+    assert len(server.requests) == 1
+    assert observed.value("platform_http_policy_bypass_total") == 1
+    assert observed.value("platform_http_calls_total") == 2
+
+
+async def test_story_28_the_deadline_holds_without_middlewares(observed: Observed) -> None:
+    async with FaultServer([hang()]) as server:
+        async with observed.session(timeout={"total": 0.2}) as session:
+            async with asyncio.timeout(1):
+                with pytest.raises(DeadlineExceededError):
+                    await session.get(server.url, middlewares=())
+    assert len(server.requests) == 1
