@@ -22,11 +22,8 @@ from platform_http.middlewares.attempt import AttemptMiddleware
 from platform_http.middlewares.circuit_breaker import CircuitBreakerMiddleware
 from platform_http.middlewares.circuits import Circuits
 from platform_http.middlewares.concurrency import ConcurrencyMiddleware
-from platform_http.middlewares.hedging import HedgingMiddleware
 from platform_http.middlewares.propagation import DeadlinePropagation
-from platform_http.middlewares.rate_limit import LocalQuota, Quota, RateLimitMiddleware
 from platform_http.middlewares.retry import RetryMiddleware
-from platform_http.middlewares.throttle import ThrottleMiddleware
 from platform_http.policies.registry import LruRegistry
 from platform_http.telemetry import event_loop
 from platform_http.telemetry.logging import log_settings
@@ -53,6 +50,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider
     from prometheus_client import CollectorRegistry
 
+    from platform_http.middlewares.rate_limit import Quota
     from platform_http.middlewares.shared_quota import SharedQuota
     from platform_http.settings import ClientSettings, HttpSettings
     from platform_http.transport.proxy import ProxyResolver
@@ -268,15 +266,23 @@ class SessionFactory:
         make = PolicyMaker(settings, self._clock, self._rng, client.observer)
         budgets = LruRegistry(make.budget, evictable=lambda budget: budget.full)
         path: list[aiohttp.ClientMiddlewareType] = []
+        # What is off by default is loaded by whoever switches it on: importing all of it would cost
+        # every service an eighth of what importing the package costs.
         if settings.throttle.enabled:
+            from platform_http.middlewares.throttle import ThrottleMiddleware  # noqa: PLC0415 - see above
+
             throttles = LruRegistry(make.throttle, evictable=lambda throttle: throttle.idle)
             path.append(ThrottleMiddleware(client, throttles))
         if settings.retry.enabled:
             path.append(RetryMiddleware(client, make.retry(), budgets))
         if settings.hedging.enabled:
+            from platform_http.middlewares.hedging import HedgingMiddleware  # noqa: PLC0415 - see above
+
             hedges = LruRegistry(make.hedge, evictable=_always)
             path.append(HedgingMiddleware(client, hedges, budgets))
         if settings.rate_limit.rate is not None:
+            from platform_http.middlewares.rate_limit import RateLimitMiddleware  # noqa: PLC0415 - see above
+
             path.append(RateLimitMiddleware(client, self._quota(client, make)))
         if settings.circuit_breaker.mode != "off":
             breakers = LruRegistry(make.breaker, evictable=lambda breaker: breaker.idle_closed)
@@ -289,6 +295,8 @@ class SessionFactory:
         return path
 
     def _quota(self, client: Client, make: PolicyMaker) -> Quota:
+        from platform_http.middlewares.rate_limit import LocalQuota  # noqa: PLC0415 - off by default
+
         if client.settings.rate_limit.store.get_secret_value().startswith("memory:"):
             return LocalQuota(LruRegistry(make.bucket, evictable=lambda bucket: bucket.full))
         # Redis and its client are loaded by whoever shares a quota.

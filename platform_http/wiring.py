@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 
 from platform_http.policies.circuit_breaker import CircuitBreaker, State
 from platform_http.policies.concurrency import ConcurrencyLimit
-from platform_http.policies.hedging import HedgePolicy
 from platform_http.policies.retry import RetryPolicy
 from platform_http.policies.retry_budget import RetryBudget
-from platform_http.policies.throttle import AdaptiveThrottle
-from platform_http.policies.token_bucket import TokenBucket
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable
 
     from platform_http.call import Observer, Origin
+    from platform_http.policies.hedging import HedgePolicy
+    from platform_http.policies.throttle import AdaptiveThrottle
+    from platform_http.policies.token_bucket import TokenBucket
     from platform_http.settings import ClientSettings
 
 # A probe that runs into the attempt timeout reports that failure before its lease ends.
@@ -75,6 +75,8 @@ class PolicyMaker:
 
     def throttle(self, _: Origin) -> AdaptiveThrottle:
         """Return a throttle that has seen nothing yet."""
+        from platform_http.policies.throttle import AdaptiveThrottle  # noqa: PLC0415 - off by default
+
         throttle = self._settings.throttle
         return AdaptiveThrottle(
             k=throttle.k, window=throttle.window, clock=self._clock, rng=self._rng
@@ -82,6 +84,8 @@ class PolicyMaker:
 
     def hedge(self, _: Origin) -> HedgePolicy:
         """Return a hedge policy that has seen nothing yet."""
+        from platform_http.policies.hedging import HedgePolicy  # noqa: PLC0415 - off by default
+
         hedging, timeout = self._settings.hedging, self._settings.timeout
         room = math.inf if timeout.attempt == math.inf else timeout.total - timeout.attempt
         return HedgePolicy(
@@ -112,6 +116,8 @@ class PolicyMaker:
         return self._bucket(rate, 1.0)
 
     def _bucket(self, rate: float, burst: float) -> TokenBucket:
+        from platform_http.policies.token_bucket import TokenBucket  # noqa: PLC0415 - off by default
+
         # Less than one token at once would never send anything.
         per = self._settings.rate_limit.per
         return TokenBucket(rate=rate, per=per, burst=max(1.0, burst), clock=self._clock)

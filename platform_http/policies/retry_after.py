@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from datetime import UTC, datetime
 
@@ -12,13 +13,22 @@ _SECONDS = re.compile(r"[0-9]{1,10}")
 _TIME = r"(?P<hour>[0-9]{2}):(?P<minute>[0-9]{2}):(?P<second>[0-9]{2})"
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _MONTH = rf"(?P<month>{'|'.join(_MONTHS)})"
-# The three forms of HTTP-date. Neither strptime (it speaks the locale's language) nor email.utils
-# (it raises IndexError on some garbage and takes much that is no HTTP-date) reads them safely.
-_DATES = (
-    re.compile(rf"[A-Z][a-z]{{2}}, (?P<day>[0-9]{{2}}) {_MONTH} (?P<year>[0-9]{{4}}) {_TIME} GMT"),
-    re.compile(rf"[A-Z][a-z]+, (?P<day>[0-9]{{2}})-{_MONTH}-(?P<year>[0-9]{{2}}) {_TIME} GMT"),
-    re.compile(rf"[A-Z][a-z]{{2}} {_MONTH} (?P<day>[0-9 ][0-9]) {_TIME} (?P<year>[0-9]{{4}})"),
-)
+
+
+@functools.cache
+def _dates() -> tuple[re.Pattern[str], ...]:
+    """Return the three forms of HTTP-date, compiled at the first one that comes.
+
+    Neither strptime (it speaks the locale's language) nor email.utils (it takes much that is no
+    HTTP-date) reads them safely.
+    """
+    return (
+        re.compile(
+            rf"[A-Z][a-z]{{2}}, (?P<day>[0-9]{{2}}) {_MONTH} (?P<year>[0-9]{{4}}) {_TIME} GMT"
+        ),
+        re.compile(rf"[A-Z][a-z]+, (?P<day>[0-9]{{2}})-{_MONTH}-(?P<year>[0-9]{{2}}) {_TIME} GMT"),
+        re.compile(rf"[A-Z][a-z]{{2}} {_MONTH} (?P<day>[0-9 ][0-9]) {_TIME} (?P<year>[0-9]{{4}})"),
+    )
 
 
 def parse(value: str, *, now: float) -> float | None:
@@ -43,7 +53,7 @@ def parse(value: str, *, now: float) -> float | None:
 
 def _instant(value: str, now: float) -> float | None:
     """Return the epoch seconds that an HTTP-date names, or ``None``."""
-    for form in _DATES:
+    for form in _dates():
         if match := form.fullmatch(value):
             break
     else:

@@ -16,7 +16,6 @@ import contextlib
 import ssl
 import sys
 import threading
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -69,8 +68,7 @@ class FileVersion(NamedTuple):
         return cls(path, stat.st_ino, stat.st_mtime_ns, stat.st_size)
 
 
-@dataclass(frozen=True, slots=True)
-class TlsProfile:
+class TlsProfile(NamedTuple):
     """What distinguishes one SSL context from another; the key under which it is shared.
 
     Args:
@@ -89,7 +87,7 @@ class TlsProfile:
     ca_file: FileVersion | None = None
     cert_file: FileVersion | None = None
     key_file: FileVersion | None = None
-    key_password: SecretStr | None = field(default=None, repr=False)
+    key_password: SecretStr | None = None
 
     @classmethod
     def of(cls, settings: TlsSettings, *, client_certificate: bool = True) -> TlsProfile:
