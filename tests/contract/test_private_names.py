@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
+from yarl import URL
 
 
 def shape(function: object) -> list[tuple[str, str]]:
@@ -203,3 +204,40 @@ def test_the_base_url_of_a_session_must_end_in_a_slash() -> None:
 
     with pytest.raises(ValueError, match="trailing"):
         asyncio.run(make())
+
+
+async def test_an_async_iterable_payload_holds_its_iterator_and_is_consumed_by_a_write() -> None:
+    async def pieces():
+        yield b"x"
+
+    source = pieces()
+    payload = aiohttp.payload.AsyncIterablePayload(source)
+    assert payload._iter is source
+    assert not payload.consumed
+    assert await anext(payload._iter) == b"x"
+    await source.aclose()
+
+
+async def test_a_protocol_says_whether_it_has_stopped_reading() -> None:
+    protocol = ResponseHandler(asyncio.get_running_loop())
+    assert (protocol._reading_paused, protocol._buffer_paused) == (False, False)
+
+
+async def test_a_response_keeps_its_body_and_waits_for_the_writer_before_it_is_released() -> None:
+    assert aiohttp.ClientResponse._body is None
+    assert aiohttp.ClientResponse._released is False
+    assert inspect.iscoroutinefunction(aiohttp.ClientResponse._wait_released)
+
+
+async def test_updating_a_body_drops_the_length_that_the_caller_set() -> None:
+    async with aiohttp.ClientSession() as session:
+        request = aiohttp.ClientRequest(
+            "PUT",
+            URL("http://api.test/"),
+            headers={"Content-Length": "2"},
+            data=b"ab",
+            loop=asyncio.get_running_loop(),
+            session=session,
+        )
+        await request.update_body(b"abc")
+        assert request.headers["Content-Length"] == "3"
