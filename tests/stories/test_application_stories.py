@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 
 import aiohttp
 import pytest
 
 from platform_http.errors import DeadlineExceededError, PoolTimeoutError
 from platform_http.testing import FaultServer
-from platform_http.testing.actions import hang, partial_body, respond
+from platform_http.testing.actions import hang, partial_body, reset, respond
 from tests.functional.conftest import Observed
 
 
@@ -41,6 +42,32 @@ async def test_story_26_a_token_that_is_refreshed_in_the_middle_of_a_retry_is_us
     assert observed.value("platform_http_calls_total") == 1
     # What is signed by us is fresh on every attempt.
     assert len({request.headers["traceparent"] for request in server.requests}) == 4
+
+
+async def test_story_26_what_stands_innermost_signs_every_attempt_afresh(
+    observed: Observed,
+) -> None:
+    token = "old"
+    numbers = itertools.count(1)
+
+    async def sign(
+        request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        request.headers["Authorization"] = f"{token} {next(numbers)}"
+        return await handler(request)
+
+    def script(request):
+        nonlocal token
+        token = "new"
+        return {1: respond(503), 2: reset(), 3: respond(200)}[len(server.requests)]
+
+    async with FaultServer(script) as server, observed.session() as session:
+        # Where credentials have their place on the path of a call: inside the attempt.
+        session._middlewares = (*session._middlewares, sign)
+        async with session.get(server.url) as response:
+            assert response.status == 200
+    sent = [request.headers["Authorization"] for request in server.requests]
+    assert sent == ["old 1", "new 2", "new 3"]
 
 
 async def test_story_28_the_connector_guards_and_counts_what_leaves_the_middlewares_out(
