@@ -234,6 +234,7 @@ def test_prometheus_scrapes_a_served_demo_until_ctrl_c(
     _until(scraped)
     text, content_type = _get(metrics, "application/openmetrics-text")
     assert content_type.startswith("application/openmetrics-text")
+    assert 'trace_id="' in text
     assert text.endswith("# EOF\n")
     (child,) = psutil.Process(demo.process.pid).children()
     assert child.name() == "prometheus"

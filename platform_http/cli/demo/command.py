@@ -33,8 +33,8 @@ def demo(
         bool,
         typer.Option(
             "--serve",
-            help="Keep /metrics up, and a Prometheus if one is installed, until Ctrl-C; "
-            "the day repeats unless there is to be only one.",
+            help="Keep /metrics up, and a Prometheus if one is installed, and repeat the day "
+            "until Ctrl-C; with --once until the day ends.",
         ),
     ] = False,
     port: Annotated[

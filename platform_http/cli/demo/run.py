@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Final
 
+from opentelemetry.sdk.trace import TracerProvider
 from prometheus_client import CollectorRegistry
 
 from platform_http.cli.demo.events import Events
@@ -95,14 +96,19 @@ async def run(options: Options, console: Console) -> None:
     loop = asyncio.get_running_loop()
     async with contextlib.AsyncExitStack() as stack:
         stop = stack.enter_context(_stop_by_signal())
-        await stack.enter_async_context(_telemetry(registry))
+        tracer_provider = await stack.enter_async_context(_telemetry(registry))
         upstreams = [
             await stack.enter_async_context(Upstream(script, next(chances))) for script in DAY
         ]
         urls = {upstream.script.client: upstream.url for upstream in upstreams}
         settings = await asyncio.to_thread(settings_for, urls, options.duration)
         factory = await stack.enter_async_context(
-            SessionFactory(settings, registry=registry, rng=next(chances))
+            SessionFactory(
+                settings,
+                registry=registry,
+                rng=next(chances),
+                tracer_provider=tracer_provider,
+            )
         )
         service = Service(factory, registry, next(chances))
         pages = await _pages(stack, options, registry, console)
@@ -230,16 +236,25 @@ def _stop_by_signal() -> Iterator[asyncio.Event]:
 
 
 @contextlib.asynccontextmanager
-async def _telemetry(registry: CollectorRegistry) -> AsyncIterator[None]:
-    """Send spans and metrics where the standard variables say, if they say anything."""
+async def _telemetry(registry: CollectorRegistry) -> AsyncIterator[TracerProvider | None]:
+    """Send spans and metrics where the standard variables say, if they say anything.
+
+    Yields:
+        What makes the spans; ``None`` is the global provider.
+    """
     if not any(os.environ.get(variable) for variable in _EXPORT_VARIABLES):
-        yield
+        # They go nowhere, but the samples carry them as exemplars.
+        provider = TracerProvider(shutdown_on_exit=False)
+        try:
+            yield provider
+        finally:
+            provider.shutdown()
         return
     telemetry = await asyncio.to_thread(
         configure_telemetry, "platform-http-demo", registry=registry
     )
     try:
-        yield
+        yield None
     finally:
         await asyncio.to_thread(telemetry.shutdown, _TELEMETRY_SECONDS)
 
