@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 from platform_http.errors import DeadlineExceededError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     import aiohttp
     from multidict import CIMultiDict, CIMultiDictProxy
@@ -162,7 +162,6 @@ class Client:
 
     __slots__ = (
         "_drained",
-        "closed",
         "closing",
         "in_flight",
         "loop",
@@ -180,8 +179,6 @@ class Client:
         self.loop = loop
         self.closing = False
         """New calls are refused, running ones may finish."""
-        self.closed = False
-        """The grace is over: the session is being closed under what still runs."""
         self.in_flight = 0
         self._drained: asyncio.Event | None = None
 
@@ -454,6 +451,23 @@ class Call:
     def attempt_timeout(self) -> float:
         """Seconds until an attempt's response headers; infinite when switched off."""
         return self.options.attempt_timeout or self.client.settings.timeout.attempt
+
+    @contextlib.asynccontextmanager
+    async def within_deadline(self) -> AsyncIterator[None]:
+        """Bound what is awaited inside by the deadline.
+
+        Raises:
+            DeadlineExceededError: If the deadline passes; any other timeout passes unchanged.
+        """
+        try:
+            async with asyncio.timeout_at(
+                None if self.deadline == math.inf else self.deadline
+            ) as timer:
+                yield
+        except TimeoutError as error:
+            if type(error) is not TimeoutError or not timer.expired():
+                raise
+            raise self.deadline_exceeded() from None
 
     def deadline_exceeded(self) -> DeadlineExceededError:
         """Return the error that says that this call's deadline passed."""

@@ -210,7 +210,6 @@ class SessionFactory:
                 async with asyncio.timeout(None if seconds == math.inf else seconds):
                     await client.wait_drained()
         finally:
-            client.closed = True
             await _bounded(self._sessions[name].close())
 
     def _announce_loosened(self, settings: ClientSettings) -> None:

@@ -61,7 +61,7 @@ class AttemptMiddleware:
 
     def _begin(self, call: Call, request: aiohttp.ClientRequest) -> Attempt:
         client = self._client
-        if _is_closed(client, request):
+        if request.session.closed:
             raise self._closed_error(call)
         now = client.loop.time()
         if now >= call.deadline:
@@ -109,7 +109,7 @@ class AttemptMiddleware:
         public: BaseException = error
         if isinstance(error, asyncio.CancelledError):
             task = asyncio.current_task()
-            if _is_closed(self._client, request) and task is not None and not task.cancelling():
+            if request.session.closed and task is not None and not task.cancelling():
                 # A closing connector cancels its waiters without cancelling their tasks.
                 public = self._closed_error(attempt.call)
             elif getattr(request._timer, "_cancelled", False):  # noqa: SLF001 - the only signal
@@ -118,7 +118,7 @@ class AttemptMiddleware:
             else:
                 attempt.cancelled = True
         elif isinstance(error, Exception):
-            if _is_closed(self._client, request):
+            if request.session.closed:
                 public = self._closed_error(attempt.call)
             else:
                 public = translate(error, request.url)
@@ -133,8 +133,3 @@ class AttemptMiddleware:
             f"the session of client {self._client.name!r} was closed under a running call",
             attempts=call.sent,
         )
-
-
-def _is_closed(client: Client, request: aiohttp.ClientRequest) -> bool:
-    """Tell whether the session is closed, by its factory or by whoever has it."""
-    return client.closed or request.session.closed

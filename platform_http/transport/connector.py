@@ -147,16 +147,11 @@ class _PlatformConnector(aiohttp.BaseConnector):
         self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
     ) -> Connection:
         call = CURRENT_CALL.get()
-        if call is None or call.deadline == math.inf or CURRENT_ATTEMPT.get() is not None:
+        if call is None or CURRENT_ATTEMPT.get() is not None:
             return await super().connect(req, traces, timeout)
         # A request with ``middlewares=()`` has no attempt; its deadline holds all the same.
-        try:
-            async with asyncio.timeout_at(call.deadline) as timer:
-                return await super().connect(req, traces, timeout)
-        except TimeoutError:
-            if not timer.expired():
-                raise
-            raise call.deadline_exceeded() from None
+        async with call.within_deadline():
+            return await super().connect(req, traces, timeout)
 
     def _tightened(self, timeout: aiohttp.ClientTimeout) -> aiohttp.ClientTimeout:
         """Keep the session's connect timeout where a per-request ``timeout=`` is looser."""

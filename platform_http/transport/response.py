@@ -62,13 +62,8 @@ class PlatformResponse(aiohttp.ClientResponse):
             await super().start(connection)
             return self
         # A request with ``middlewares=()`` has no attempt; its deadline holds all the same.
-        try:
-            async with asyncio.timeout_at(None if call.deadline == math.inf else call.deadline):
-                await super().start(connection)
-        except TimeoutError as error:
-            if type(error) is not TimeoutError:
-                raise
-            raise call.deadline_exceeded() from None
+        async with call.within_deadline():
+            await super().start(connection)
         call.status = self.status
         if self.connection is not None and self.status != 101:
             self.connection.add_callback(self._body_ended)

@@ -84,3 +84,12 @@ async def test_the_pool_counts_a_bypass(observed: Observed) -> None:
             await session.get(server.url, middlewares=())
         response.close()
     assert len(server.requests) == 1
+
+
+async def test_the_callers_own_timeout_stays_its_own_without_middlewares(
+    observed: Observed,
+) -> None:
+    async with FaultServer([hang()]) as server, observed.session() as session:
+        with pytest.raises(TimeoutError) as caught:
+            await session.get(server.url, middlewares=(), timeout=aiohttp.ClientTimeout(total=0.1))
+    assert not isinstance(caught.value, DeadlineExceededError)
