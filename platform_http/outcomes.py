@@ -12,13 +12,13 @@ from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from platform_http.errors import PlatformHttpError, PoolTimeoutError, RequestRejectedError
 from platform_http.policies.outcome import Health, Kind, Outcome
 
+if TYPE_CHECKING:
+    from yarl import URL
+
 # Ours, not the server's: a resend at once would fail the same way.
 _LOCAL_ERRNOS = frozenset(
     {errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM}
 )
-
-if TYPE_CHECKING:
-    from yarl import URL
 
 _HTTP_STACK = frozenset(
     {"aiohttp", "aiohappyeyeballs", "asyncio", "encodings", "multidict", "platform_http", "yarl"}
@@ -39,6 +39,28 @@ _ERROR_TYPES: tuple[tuple[type[BaseException], str], ...] = (
     (aiohttp.ClientPayloadError, "payload_error"),
     # What is left of TimeoutError is the caller's own per-request ``timeout=``.
     (TimeoutError, "deadline_exceeded"),
+)
+
+# What the body of a request raises arrives as one of these, with the cause attached.
+_BODY_FAILURES = frozenset({aiohttp.ClientConnectionError, aiohttp.ClientOSError})
+
+_TRANSIENT = frozenset(
+    {
+        "attempt_timeout",
+        "connect_timeout",
+        "connection_error",
+        "proxy_error",
+        "read_timeout",
+        "response_ended",
+    }
+)
+_SERVER_FAULTS = frozenset(
+    {
+        "deadline_exceeded",
+        "invalid_response",
+        "payload_error",
+        "secure_connection_error",
+    }
 )
 
 
@@ -65,9 +87,6 @@ def _is_callers_body(error: BaseException) -> bool:
         and cause.__traceback__ is not None
         and not was_raised_by_aiohttp(cause)
     )
-
-
-_BODY_FAILURES = frozenset({aiohttp.ClientConnectionError, aiohttp.ClientOSError})
 
 
 def is_malformed_response(error: aiohttp.ClientResponseError) -> bool:
@@ -124,26 +143,6 @@ def of_exception(error: BaseException) -> Outcome:
     if reason in _SERVER_FAULTS:
         return Outcome(Kind.PERMANENT, Health.FAILED, reason)
     return Outcome(Kind.PERMANENT, Health.NEUTRAL, reason)
-
-
-_TRANSIENT = frozenset(
-    {
-        "attempt_timeout",
-        "connect_timeout",
-        "connection_error",
-        "proxy_error",
-        "read_timeout",
-        "response_ended",
-    }
-)
-_SERVER_FAULTS = frozenset(
-    {
-        "deadline_exceeded",
-        "invalid_response",
-        "payload_error",
-        "secure_connection_error",
-    }
-)
 
 
 def translate(error: Exception, url: URL) -> Exception:

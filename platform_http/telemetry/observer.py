@@ -260,12 +260,6 @@ class ClientTelemetry:
             (server.active if active else server.idle).dec()
             server.connection_duration.observe(duration)
 
-    @_guarded
-    def insecure_setting(self, setting: str) -> None:
-        """Show a setting that loosens security, for example ``TLS__VERIFY``."""
-        if self._series is not None:
-            self._metrics.insecure_settings.labels(self._client, setting).set(1)
-
     def hook_failed(self, hook: str, error: Exception) -> None:
         """Count a hook that failed.
 

@@ -106,7 +106,7 @@ def work(stay):
     scene.answer(attempt)
     call.close("success", "", scene.now)
     still_open, _ = scene.attempt(scene.call())
-    scene.telemetry.insecure_setting("TLS__VERIFY")
+    scene.metrics.insecure_settings.labels("billing", "TLS__VERIFY").set(1)
     scene.telemetry.budget_changed(attempt.origin, 60.0)
     scene.telemetry.concurrency_changed(attempt.origin, 3)
     scene.close()

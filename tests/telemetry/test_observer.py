@@ -124,7 +124,6 @@ def test_no_exemplar_is_built_where_none_can_be_kept(make_scene, monkeypatch):
         ("rate_limit_store_failed", lambda call, attempt: ()),
         ("hedge_ended", lambda call, attempt: ("won",)),
         ("policy_bypassed", lambda call, attempt: (call,)),
-        ("insecure_setting", lambda call, attempt: ("TLS__VERIFY",)),
         ("connection_opened", lambda call, attempt: (ORIGIN,)),
         ("connection_idle", lambda call, attempt: (ORIGIN,)),
         ("connection_reused", lambda call, attempt: (ORIGIN,)),
