@@ -25,7 +25,9 @@ NOT_AVAILABLE_YET: Mapping[str, tuple[object, ...]] = MappingProxyType(
         "response.max_body": (None,),
         "tls.pins": (),
         "tls.reload_interval": (math.inf,),
-        "web": (),
+        "web.status_host": (),
+        "web.status_page": (),
+        "web.status_port": (),
     }
 )
 """Sections and fields without a policy, with the values that are accepted besides the default:

@@ -15,7 +15,8 @@ from platform_http.settings.variables import sections, variables
         ("AUTH__AUDIENCE", "x"),
         ("JSON__SERIALIZER", "orjson"),
         ("WEB__STATUS_PAGE", "true"),
-        ("WEB__READY_WHEN_OPEN", "false"),
+        ("WEB__STATUS_HOST", "0.0.0.0"),
+        ("WEB__STATUS_PORT", "8090"),
         ("REDIRECTS__MODE", "deny"),
         ("REDIRECTS__MAX", "3"),
         ("EGRESS__MODE", "public"),
@@ -76,5 +77,6 @@ def test_settings_with_a_policy_are_accepted():
         propagation={"attempt_header": "X-Envoy-Attempt-Count"},
         cookies={"enabled": True},
         shutdown={"grace": 1},
+        web={"ready_when_open": False},
         telemetry={"call_span": "always"},
     )

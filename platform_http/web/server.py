@@ -1,0 +1,131 @@
+"""Runs an application until a signal ends it, in an order in which no accepted request is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import web
+from yarl import URL
+
+from platform_http.web.service import SERVICE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+_DRAIN_DELAY: Final = 5.0
+# For requests that were on their way when the port closed, on connections that are open.
+_LAST_REQUESTS: Final = 0.5
+_LOOK: Final = 0.02
+_NO_GRACE: Final = 0.02
+
+
+def run(
+    app: web.Application,
+    *,
+    host: str,
+    port: int,
+    drain_delay: float = _DRAIN_DELAY,
+    started: Callable[[URL], object] | None = None,
+) -> None:
+    """Run *app* in an event loop of its own until SIGTERM or SIGINT; see :func:`serve`."""
+    asyncio.run(serve(app, host=host, port=port, drain_delay=drain_delay, started=started))
+
+
+async def serve(
+    app: web.Application,
+    *,
+    host: str,
+    port: int,
+    drain_delay: float = _DRAIN_DELAY,
+    started: Callable[[URL], object] | None = None,
+) -> None:
+    """Serve *app* until SIGTERM or SIGINT, then drain it.
+
+    The order of the end: ``/readyz`` answers 503 and every response closes its connection, for
+    *drain_delay* seconds, while requests are still accepted; the port closes; handlers finish and
+    then outbound calls, together within ``SHUTDOWN__GRACE`` of the default client; what is still
+    running is cancelled. A second signal ends the process at once. Whoever connects at the very
+    moment at which the port closes is reset by the kernel, which is what *drain_delay* avoids.
+
+    ``aiohttp.web.run_app`` runs such an application too and keeps that order but for its
+    beginning: it closes the port without having been unready first.
+
+    Call it in the main thread: signals arrive nowhere else.
+
+    Args:
+        app: Set up by :func:`platform_http.web.setup`.
+        host: Address to listen on; ``0.0.0.0`` for every IPv4 one.
+        port: Port to listen on; 0 takes a free one.
+        drain_delay: Seconds, >= 0: longer than load balancers need to notice. 0 is right where
+            something else waits before the signal, such as a preStop hook in Kubernetes.
+        started: Called with the root URL as soon as requests are accepted.
+
+    Raises:
+        RuntimeError: If *app* was not set up.
+        ValueError: If *drain_delay* is negative or not a number.
+        ConfigurationError: If the settings are invalid.
+        OSError: If the port cannot be bound.
+    """
+    if not drain_delay >= 0:
+        raise ValueError(f"drain_delay takes seconds >= 0, got {drain_delay!r}")
+    service = app.get(SERVICE)
+    if service is None:
+        raise RuntimeError("this application is not set up: call platform_http.web.setup(app)")
+    settings = await asyncio.to_thread(service.load_settings)
+    # To aiohttp a timeout of 0 is none at all.
+    grace = max(settings.client().shutdown.grace, _NO_GRACE)
+    last_requests = min(_LAST_REQUESTS, grace / 4)
+    loop = asyncio.get_running_loop()
+    # aiohttp waits this long twice: before and after it tells handlers to end.
+    runner = web.AppRunner(app, shutdown_timeout=(grace - last_requests) / 2)
+    with _first_signal() as stop:
+        try:
+            await runner.setup()
+            site = web.TCPSite(runner, host, port)
+            await site.start()
+            if started is not None:
+                started(URL.build(scheme="http", host=host, port=site.port, path="/"))
+            await stop.wait()
+            service.draining = True
+            await asyncio.sleep(drain_delay)
+            service.ends_at = loop.time() + grace
+            await site.stop()
+            await _answer_last_requests(runner, last_requests)
+        finally:
+            await runner.cleanup()
+
+
+async def _answer_last_requests(runner: web.AppRunner, seconds: float) -> None:
+    """Let open connections go on until all are closed; their next response closes each."""
+    server = runner.server
+    assert server is not None
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            while server.connections:  # noqa: ASYNC110 - aiohttp tells nobody of the last one
+                await asyncio.sleep(_LOOK)
+
+
+@contextlib.contextmanager
+def _first_signal() -> Iterator[asyncio.Event]:
+    """Yield an event that the first signal sets; the next one does what it does by default."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+
+    def received() -> None:
+        for number in _SIGNALS:
+            loop.remove_signal_handler(number)
+            # Python's own handler for SIGINT would raise within the drain, and wait for it to end.
+            signal.signal(number, signal.SIG_DFL)
+        stop.set()
+
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, received)
+    try:
+        yield stop
+    finally:
+        for number in _SIGNALS:
+            loop.remove_signal_handler(number)

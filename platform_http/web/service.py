@@ -1,0 +1,79 @@
+"""What an application and the integration share: one factory, and whether the end is near."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import web
+
+from platform_http.policies.circuit_breaker import State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from prometheus_client import CollectorRegistry
+
+    from platform_http.factory import SessionFactory
+    from platform_http.settings import HttpSettings
+
+
+@dataclass(slots=True)
+class Service:
+    """The state of one application.
+
+    Args:
+        registry: Takes the metrics and is shown at ``/metrics``.
+        make_factory: Makes the factory of one start of the application from its settings.
+
+    Attributes:
+        settings: What configures the factory; ``None`` until they are read.
+        factory: Entered; ``None`` before the start and after the end.
+        draining: Whether the application is about to end.
+        ends_at: Instant of the loop's clock at which outbound calls are given up; ``None`` leaves
+            them their own ``SHUTDOWN__GRACE``.
+    """
+
+    registry: CollectorRegistry
+    make_factory: Callable[[HttpSettings], SessionFactory]
+    settings: HttpSettings | None = None
+    factory: SessionFactory | None = None
+    draining: bool = False
+    ends_at: float | None = None
+
+    def load_settings(self) -> HttpSettings:
+        """Return the settings; the first time they are read from the environment, blocking.
+
+        Raises:
+            ConfigurationError: If the environment is invalid.
+        """
+        if self.settings is None:
+            # As late as in the factory: whoever imports this module does not pay for the models.
+            from platform_http.settings import load_settings  # noqa: PLC0415 - see above
+
+            self.settings = load_settings()
+        return self.settings
+
+    def open_circuits(self) -> list[dict[str, str]]:
+        """Return client and origin of each open circuit that makes the service unready.
+
+        A circuit that would let a probe through does not: without traffic there would never be
+        one, and the service would stay unready for ever.
+        """
+        if self.factory is None:
+            return []
+        return [
+            {"client": client, "origin": str(origin)}
+            for client, circuits in self.factory.circuits.snapshot().items()
+            for origin, circuit in circuits.items()
+            if circuit.state is State.OPEN
+            and circuit.retry_after > 0
+            and self._unready_when_open(client)
+        ]
+
+    def _unready_when_open(self, client: str) -> bool:
+        settings = self.load_settings().client(client)
+        return not settings.web.ready_when_open and settings.circuit_breaker.mode != "observe"
+
+
+SERVICE: Final = web.AppKey("platform_http_service", Service)
