@@ -29,7 +29,7 @@ def build_app() -> typer.Typer:
     import typer  # noqa: PLC0415 - the extra cli, see main
 
     from platform_http.cli.config import config  # noqa: PLC0415 - imports typer and rich
-    from platform_http.cli.demo.command import demo  # noqa: PLC0415 - as above
+    from platform_http.cli.demo.command import build_demo  # noqa: PLC0415 - as above
     from platform_http.cli.simulate import simulate  # noqa: PLC0415 - as above
 
     app = typer.Typer(
@@ -42,7 +42,7 @@ def build_app() -> typer.Typer:
     # Without a callback typer takes a single command for the whole application.
     app.callback()(_root)
     app.command()(config)
-    app.command()(demo)
+    app.add_typer(build_demo(), name="demo")
     app.command()(simulate)
     return app
 

@@ -8,13 +8,24 @@ from typing import Annotated, Final
 import typer
 from rich.console import Console
 
+from platform_http.cli.demo.roles import commands
 from platform_http.errors import ConfigurationError
 
 _DAY_SECONDS: Final = 60.0
 _SHORT_DAY_SECONDS: Final = 8.0
 
 
+def build_demo() -> typer.Typer:
+    """Return the demo itself and its three roles as commands below it."""
+    application = typer.Typer(invoke_without_command=True)
+    application.callback()(demo)
+    for role in (commands.upstream, commands.caller, commands.load):
+        application.command()(role)
+    return application
+
+
 def demo(
+    context: typer.Context,
     duration: Annotated[
         float | None,
         typer.Option(
@@ -44,13 +55,17 @@ def demo(
 ) -> None:
     """Watch a service call three misbehaving upstreams, all of it on this machine.
 
-    All figures come from the metrics registry.
+    All figures come from the metrics registry. The commands below run the same as services.
 
     PLATFORM_HTTP_* variables change what the service does, OTEL_* where spans go.
 
     Exit codes: 0 success, also after Ctrl-C; 1 the demo itself does not work; 2 invalid
     configuration.
     """
+    if context.invoked_subcommand is not None:
+        _refuse_options(context)
+        return
+
     from platform_http.cli.demo.run import (  # noqa: PLC0415 - the other commands need none of it
         DemoError,
         Options,
@@ -74,6 +89,17 @@ def demo(
     except (DemoError, OSError) as error:
         typer.echo(f"the demo does not work: {error}", err=True)
         raise typer.Exit(1) from None
+
+
+def _refuse_options(context: typer.Context) -> None:
+    """Refuse what would have no effect: options of the demo in front of a role."""
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if source is not None and source.name == "COMMANDLINE":
+            raise typer.BadParameter(
+                f"{parameter.opts[0]} is not an option of {context.invoked_subcommand}: "
+                f"what follows {context.invoked_subcommand} is"
+            )
 
 
 def can_redraw(console: Console) -> bool:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import signal
 from collections import deque
 from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Final
 
-from opentelemetry.sdk.trace import TracerProvider
 from prometheus_client import CollectorRegistry
 
 from platform_http.cli.demo.events import Events
@@ -25,12 +23,12 @@ from platform_http.cli.demo.readings import Reading
 from platform_http.cli.demo.script import DAY, Mood
 from platform_http.cli.demo.service import Service, settings_for
 from platform_http.cli.demo.summary import summary
+from platform_http.cli.demo.telemetry import demo_telemetry
 from platform_http.cli.demo.upstream import Upstream
 from platform_http.factory import SessionFactory
-from platform_http.telemetry.setup import configure_telemetry
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from rich.console import Console
     from yarl import URL
@@ -44,14 +42,7 @@ _FRAME: Final = 0.3
 _RECENT: Final = 3.0
 _STOPS_INTERVAL: Final = 3.0
 _DRAIN_SECONDS: Final = 5.0
-_TELEMETRY_SECONDS: Final = 3.0
 _MOOD_STYLES: Final = {Mood.FINE: "green", Mood.SLOW: "yellow"}
-_EXPORT_VARIABLES: Final = (
-    "OTEL_EXPORTER_OTLP_ENDPOINT",
-    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
-    "OTEL_METRICS_EXPORTER",
-    "OTEL_TRACES_EXPORTER",
-)
 
 
 class DemoError(Exception):
@@ -96,7 +87,9 @@ async def run(options: Options, console: Console) -> None:
     loop = asyncio.get_running_loop()
     async with contextlib.AsyncExitStack() as stack:
         stop = stack.enter_context(_stop_by_signal())
-        tracer_provider = await stack.enter_async_context(_telemetry(registry))
+        tracer_provider = await stack.enter_async_context(
+            demo_telemetry("platform-http-demo", registry)
+        )
         upstreams = [
             await stack.enter_async_context(Upstream(script, next(chances))) for script in DAY
         ]
@@ -233,30 +226,6 @@ def _stop_by_signal() -> Iterator[asyncio.Event]:
     finally:
         for number in signals:
             loop.remove_signal_handler(number)
-
-
-@contextlib.asynccontextmanager
-async def _telemetry(registry: CollectorRegistry) -> AsyncIterator[TracerProvider | None]:
-    """Send spans and metrics where the standard variables say, if they say anything.
-
-    Yields:
-        What makes the spans; ``None`` is the global provider.
-    """
-    if not any(os.environ.get(variable) for variable in _EXPORT_VARIABLES):
-        # They go nowhere, but the samples carry them as exemplars.
-        provider = TracerProvider(shutdown_on_exit=False)
-        try:
-            yield provider
-        finally:
-            provider.shutdown()
-        return
-    telemetry = await asyncio.to_thread(
-        configure_telemetry, "platform-http-demo", registry=registry
-    )
-    try:
-        yield None
-    finally:
-        await asyncio.to_thread(telemetry.shutdown, _TELEMETRY_SECONDS)
 
 
 async def _pages(

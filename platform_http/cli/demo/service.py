@@ -14,7 +14,7 @@ from platform_http.call import CallOptions
 from platform_http.settings import HttpSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from random import Random
 
     from prometheus_client import CollectorRegistry
@@ -159,11 +159,23 @@ class Service:
         factory: Entered; hands out the sessions.
         registry: Takes the service's own metric.
         rng: Chooses the operations.
+        operations: What it does.
+        rate: Calls per second, > 0.
     """
 
-    def __init__(self, factory: SessionFactory, registry: CollectorRegistry, rng: Random) -> None:
+    def __init__(
+        self,
+        factory: SessionFactory,
+        registry: CollectorRegistry,
+        rng: Random,
+        *,
+        operations: Sequence[Operation] = OPERATIONS,
+        rate: float = _CALLS_PER_SECOND,
+    ) -> None:
         self._factory = factory
         self._rng = rng
+        self._operations = operations
+        self._rate = rate
         self._slots = asyncio.Semaphore(_MAX_IN_FLIGHT)
         self._recovered = Counter(
             "demo_recovered_calls",
@@ -175,15 +187,15 @@ class Service:
     async def run(self, stop: asyncio.Event) -> None:
         """Make calls until *stop* is set, then wait for those in flight."""
         loop = asyncio.get_running_loop()
-        weights = [operation.weight for operation in OPERATIONS]
+        weights = [operation.weight for operation in self._operations]
         due = loop.time()
         async with asyncio.TaskGroup() as calls:
             while not stop.is_set():
-                (operation,) = self._rng.choices(OPERATIONS, weights)
+                (operation,) = self._rng.choices(self._operations, weights)
                 await self._slots.acquire()
                 calls.create_task(self._call(operation))
                 # After a pause of the whole process the load goes on, without catching up.
-                due = max(due + 1 / _CALLS_PER_SECOND, loop.time() - 1)
+                due = max(due + 1 / self._rate, loop.time() - 1)
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), max(0.0, due - loop.time()))
 

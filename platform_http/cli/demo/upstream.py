@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from platform_http.cli.demo.script import Phase, Script
 
-_HOST: Final = "127.0.0.1"
+_LOOPBACK: Final = "127.0.0.1"
 _BODY: Final = b'{"answer": "%s"}\n' % (b"." * 480)
 # Slower than an impatient caller, faster than any timeout of the demo.
 _PIECES: Final = 8
@@ -32,30 +32,35 @@ _LINGER_ZERO: Final = struct.pack("ii", 1, 0)
 
 
 class Upstream:
-    """Serves HTTP on a loopback port of its own while it is entered.
+    """Serves HTTP on a port of its own while it is entered.
 
     Args:
         script: Its day. It begins with the first phase; :meth:`enter_phase` goes on.
         rng: Decides which requests get a fault, and spreads the latencies.
+        host: Address to listen on.
+        port: Port to listen on; 0 takes a free one.
 
     Attributes:
         script: As given.
         phase: The phase that is being played.
     """
 
-    def __init__(self, script: Script, rng: Random) -> None:
+    def __init__(
+        self, script: Script, rng: Random, *, host: str = _LOOPBACK, port: int = 0
+    ) -> None:
         self.script = script
         self.phase: Phase = script.phases[0]
         self._rng = rng
+        self._host = host
+        self._wanted_port = port
         self._server = web.Server(self._answer, handler_cancellation=True, access_log=None)
         self._runner = web.ServerRunner(self._server, shutdown_timeout=_SHUTDOWN)
-        self._reservation = socket.socket()
         self._site: web.TCPSite | None = None
 
     @property
     def url(self) -> URL:
         """The root URL, the same for the whole day."""
-        return URL.build(scheme="http", host=_HOST, port=self._port, path="/")
+        return URL.build(scheme="http", host=self._host, port=self._port, path="/")
 
     @property
     def _port(self) -> int:
@@ -65,10 +70,15 @@ class Upstream:
     async def __aenter__(self) -> Self:
         # Bound but never listening: while nobody serves the port, connects to it are refused and
         # no other program is given it.
-        self._reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        self._reservation.bind((_HOST, 0))
-        await self._runner.setup()
-        await self._listen()
+        self._reservation = socket.socket(socket.AF_INET6 if ":" in self._host else socket.AF_INET)
+        try:
+            self._reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            self._reservation.bind((self._host, self._wanted_port))
+            await self._runner.setup()
+            await self._listen()
+        except BaseException:
+            await self.__aexit__(None, None, None)
+            raise
         return self
 
     async def __aexit__(
@@ -92,7 +102,7 @@ class Upstream:
                 connection.force_close()
 
     async def _listen(self) -> None:
-        self._site = web.TCPSite(self._runner, _HOST, self._port, reuse_port=True)
+        self._site = web.TCPSite(self._runner, self._host, self._port, reuse_port=True)
         await self._site.start()
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:

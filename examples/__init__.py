@@ -1,0 +1,1 @@
+"""Runnable examples, one per folder. They use what the library makes public."""
