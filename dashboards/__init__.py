@@ -1,0 +1,1 @@
+"""Dashboards, rules and runbooks; ``source`` writes and checks what is generated here."""

@@ -1,0 +1,1 @@
+"""Judges dashboards by their JSON, and rules by their YAML, whoever or whatever wrote them."""
