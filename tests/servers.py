@@ -1,9 +1,11 @@
-"""Real proxies and name servers on loopback, each on a free port and ended by its process id."""
+"""Real servers on loopback, each on a free port and ended by its process id."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import http.client
+import json
 import os
 import shutil
 import socket
@@ -18,7 +20,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 
     from tests.certificates import PemFiles
 
@@ -26,13 +28,15 @@ if TYPE_CHECKING:
 
 _READY_WITHIN = 15.0
 _LOOPBACK = "127.0.0.1"
+# Of the programs that another package than their namesake brings.
+_PACKAGES = {"promtool": "prometheus", "amtool": "prometheus-alertmanager"}
 
 
 def program(name: str) -> str:
     """Return the path of a Debian program, or skip the test; with REQUIRE_ALL=1 fail it."""
     path = shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin")
     if path is None:
-        reason = f"{name} is not installed (apt-get install {name})"
+        reason = f"{name} is not installed (apt-get install {_PACKAGES.get(name, name)})"
         if os.environ.get("REQUIRE_ALL") == "1":
             pytest.fail(reason)
         pytest.skip(reason)
@@ -192,6 +196,75 @@ def dnsmasq(addresses: dict[str, str], *, without_address: Sequence[str] = ()) -
             command.append("--user=root")
         with running(command, port=port, log=directory / "output.log"):
             yield port
+
+
+@contextlib.contextmanager
+def prometheus(configuration: Mapping[str, object], *, data: Path | None = None) -> Iterator[int]:
+    """Run Prometheus with exemplar storage and yield the port of its API.
+
+    Args:
+        configuration: What its configuration file says.
+        data: Folder of its samples, where blocks may lie already; by default an empty one.
+    """
+    executable = program("prometheus")
+    with _directory() as directory:
+        port = free_port()
+        command = [
+            executable,
+            f"--config.file={_configuration(directory, configuration)}",
+            f"--storage.tsdb.path={data or directory / 'data'}",
+            f"--web.listen-address={_LOOPBACK}:{port}",
+            "--enable-feature=exemplar-storage",
+            "--log.level=warn",
+        ]
+        log = directory / "output.log"
+        with running(command, port=port, log=log):
+            _wait_until_ready(port, log)
+            yield port
+
+
+@contextlib.contextmanager
+def alertmanager(configuration: Mapping[str, object]) -> Iterator[int]:
+    """Run an Alertmanager without peers and yield the port of its API.
+
+    Args:
+        configuration: What its configuration file says.
+    """
+    executable = program("prometheus-alertmanager")
+    with _directory() as directory:
+        port = free_port()
+        command = [
+            executable,
+            f"--config.file={_configuration(directory, configuration)}",
+            f"--storage.path={directory / 'data'}",
+            f"--web.listen-address={_LOOPBACK}:{port}",
+            "--cluster.listen-address=",
+            "--log.level=warn",
+        ]
+        log = directory / "output.log"
+        with running(command, port=port, log=log):
+            _wait_until_ready(port, log)
+            yield port
+
+
+def _configuration(directory: Path, content: Mapping[str, object]) -> Path:
+    path = directory / "configuration.yaml"
+    # JSON is YAML too.
+    path.write_text(json.dumps(content))
+    return path
+
+
+def _wait_until_ready(port: int, log: Path) -> None:
+    """Wait for what accepts connections before it answers queries."""
+    give_up = time.monotonic() + _READY_WITHIN
+    while time.monotonic() < give_up:
+        connection = http.client.HTTPConnection(_LOOPBACK, port, timeout=1)
+        with contextlib.suppress(OSError), contextlib.closing(connection):
+            connection.request("GET", "/-/ready")
+            if connection.getresponse().status == 200:
+                return
+        time.sleep(0.02)
+    pytest.fail(f"not ready: {log.read_text(errors='replace')}")
 
 
 @contextlib.contextmanager
