@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from platform_http import SessionFactory
+from platform_http import open_session
 from platform_http.settings.availability import NOT_AVAILABLE_YET
 from platform_http.settings.variables import sections
 
@@ -35,7 +35,7 @@ def invoices() -> web.Application:
         return web.json_response({"number": request.match_info["number"]})
 
     application = web.Application()
-    application.router.add_get("/api/invoices/{number}", invoice)
+    application.router.add_get("/api/{kind}/{number}", invoice)
     return application
 
 
@@ -94,27 +94,31 @@ print("after the shutdown")
     assert '"service.name": "billing-gateway"' in spans
 
 
-async def test_the_metrics_page_is_served(invoices):
+async def test_the_service_has_sessions_probes_and_a_metrics_page(invoices, monkeypatch):
     page: dict[str, object] = {}
-    exec(_script("exposition"), page)
+    exec(_script("platform_http.web"), page)
     application = page["application"]
     assert isinstance(application, web.Application)
-    async with (
-        TestServer(application, host="127.0.0.1") as scraped,
-        TestServer(invoices, host="127.0.0.1") as server,
-        SessionFactory() as factory,
-    ):
-        session = factory.session("readme")
-        async with session.get(server.make_url("/api/invoices/1")) as response:
-            await response.read()
-        async with session.get(scraped.make_url("/metrics")) as response:
-            assert response.content_type == "text/plain"
-            text = await response.text()
-        openmetrics = {"Accept": "application/openmetrics-text"}
-        async with session.get(scraped.make_url("/metrics"), headers=openmetrics) as response:
-            assert response.content_type == "application/openmetrics-text"
+    async with TestServer(invoices, host="127.0.0.1") as server:
+        base_url = str(server.make_url("/api/"))
+        monkeypatch.setenv("PLATFORM_HTTP_CLIENTS__INVENTORY__BASE_URL", base_url)
+        async with (
+            TestServer(application, host="127.0.0.1") as scraped,
+            open_session("readme") as session,
+        ):
+            async with session.get(scraped.make_url("/stock/7")) as response:
+                assert await response.json(content_type=None) == {"number": "7"}
+            for probe in ("/healthz", "/readyz"):
+                async with session.get(scraped.make_url(probe)) as response:
+                    assert response.status == 200
+            async with session.get(scraped.make_url("/metrics")) as response:
+                assert response.content_type == "text/plain"
+                text = await response.text()
+            openmetrics = {"Accept": "application/openmetrics-text"}
+            async with session.get(scraped.make_url("/metrics"), headers=openmetrics) as response:
+                assert response.content_type == "application/openmetrics-text"
     sample = (
-        r'^platform_http_calls_total\{client="readme",error_type="",.*outcome="success"\} 1\.0$'
+        r'^platform_http_calls_total\{client="inventory",error_type="",.*outcome="success"\} 1\.0$'
     )
     assert re.search(sample, text, re.MULTILINE)
 

@@ -1,0 +1,1 @@
+"""Pictures of the dashboards, rendered with Grafana UI components, not a Grafana server."""
