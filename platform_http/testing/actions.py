@@ -161,6 +161,29 @@ def drip(data: bytes, *, interval: float, size: int = 1, then: Then = "keep") ->
     return act
 
 
+def repeat(data: bytes, *, interval: float) -> Action:
+    """Send *data* again and again, *interval* seconds apart, until the peer goes away.
+
+    For a flood of interim responses, or a stream without an end.
+    """
+
+    async def act(exchange: Exchange) -> None:
+        while True:
+            await exchange.send(data)
+            await asyncio.sleep(interval)
+
+    return act
+
+
+def stall() -> Action:
+    """Do nothing, not even read, until the server stops: the peer's sends fill up and block."""
+
+    async def act(exchange: Exchange) -> None:  # noqa: ARG001 - nothing is done with it
+        await asyncio.get_running_loop().create_future()
+
+    return act
+
+
 def chunked(
     pieces: Iterable[bytes],
     *,

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
-import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import quote
@@ -13,6 +11,7 @@ from urllib.parse import quote
 from yarl import URL
 
 from platform_http.testing.actions import respond
+from platform_http.testing.sockets import end_with_reset, listen
 from platform_http.testing.wire import MAX_HEAD, MalformedRequestError, read_request
 
 if TYPE_CHECKING:
@@ -28,9 +27,6 @@ Script: TypeAlias = "Sequence[Action] | Callable[[ReceivedRequest], Action]"
 
 MAX_CONNECTIONS = 4096
 MAX_REQUESTS = 100_000
-
-# An interval of zero makes close() drop what is unsent and answer with a RST.
-_LINGER_ZERO = struct.pack("ii", 1, 0)
 
 
 class FaultServer:
@@ -125,10 +121,7 @@ class FaultServer:
                 await self._changed.wait()
 
     async def __aenter__(self) -> Self:
-        listener = self._bind()
-        listener.setblocking(False)
-        listener.listen(128)
-        self._listener = listener
+        listener = self._listener = self._listen()
         asyncio.get_running_loop().add_reader(listener, self._accept, listener)
         return self
 
@@ -157,21 +150,19 @@ class FaultServer:
         # Transports that were aborted close their sockets in the loop's next round.
         await asyncio.sleep(0)
 
-    def _bind(self) -> socket.socket:
-        if self._path is not None:
-            listener = socket.socket(socket.AF_UNIX)
-            address: str | tuple[str, int] = self._path
-        else:
-            listener = socket.socket(socket.AF_INET6 if ":" in self._host else socket.AF_INET)
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            address = (self._host, self._port)
+    def _listen(self) -> socket.socket:
+        if self._path is None:
+            listener = listen(self._host, self._port)
+            self._port = listener.getsockname()[1]
+            return listener
+        listener = socket.socket(socket.AF_UNIX)
         try:
-            listener.bind(address)
+            listener.bind(self._path)
+            listener.setblocking(False)
+            listener.listen(128)
         except BaseException:
             listener.close()
             raise
-        if self._path is None:
-            self._port = listener.getsockname()[1]
         return listener
 
     def _unlink(self) -> None:
@@ -187,7 +178,7 @@ class FaultServer:
         self.connections += 1
         sock.setblocking(False)
         if self.connections <= self._aborted_accepts or len(self._tasks) >= MAX_CONNECTIONS:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
+            end_with_reset(sock)
             sock.close()
             return
         task = asyncio.create_task(self._serve(sock, self.connections))
@@ -284,9 +275,7 @@ class _Connection:
     def reset(self) -> None:
         self.ended = True
         sock: socket.socket = self._writer.get_extra_info("socket")
-        # The transport may have closed its socket already.
-        with contextlib.suppress(OSError):
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
+        end_with_reset(sock)
         self._writer.transport.abort()
 
     async def finish(self) -> None:

@@ -20,10 +20,12 @@ from platform_http.testing.actions import (
     hang,
     partial_body,
     raw,
+    repeat,
     reset,
     respond,
     response_bytes,
     sequence,
+    stall,
 )
 
 
@@ -219,6 +221,24 @@ async def test_delay_and_drip_take_their_time() -> None:
 async def test_raw_bytes_and_sequences_reach_the_peer_unchanged() -> None:
     action = sequence(raw(b"one "), raw(b"two", then="close"))
     assert await answer_to(action) == b"one two"
+
+
+async def test_repeat_sends_until_the_peer_goes_away() -> None:
+    async with FaultServer([repeat(b"again ", interval=0.001)]) as server:
+        async with Peer(server) as peer:
+            await peer.send(GET)
+            assert await peer.reader.readexactly(60) == b"again " * 10
+        await server.wait_until(lambda: server.open_connections == 0)
+
+
+async def test_a_stalled_server_takes_nothing_more_and_ends_when_it_is_stopped() -> None:
+    async with FaultServer([stall()]) as server, Peer(server) as peer:
+        await peer.send(GET)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await peer.send(b"x" * 30_000_000)
+        async with asyncio.timeout(0.5):
+            await server.stop()
 
 
 async def test_chunks_are_framed_and_may_lack_their_end() -> None:
