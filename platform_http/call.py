@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 from platform_http.errors import DeadlineExceededError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
     import aiohttp
     from multidict import CIMultiDict, CIMultiDictProxy
@@ -112,16 +112,24 @@ class Observer(Protocol):
         """Response headers arrived, or the attempt failed or was cancelled."""
 
     def resent(self, attempt: Attempt, reason: str, delay: float) -> None:
-        """*attempt* is to be followed by another one after *delay* seconds."""
+        """*attempt* is followed by another one that begins now.
+
+        *delay* is the backoff between the two, seconds; waits for permits come on top of it.
+        """
 
     def retry_stopped(self, call: Call, reason: str) -> None:
         """A call that failed will not be resent; *reason* is a stop reason."""
 
-    def rejected(self, call: Call, origin: Origin, reason: str) -> None:
-        """A policy refused an attempt; *reason* is an ``error.type`` word."""
+    def rejected(self, call: Call, origin: Origin, reason: str, *, enforced: bool = True) -> None:
+        """A policy refused an attempt; *reason* is an ``error.type`` word.
 
-    def circuit_changed(self, origin: Origin, previous: str, current: str) -> None:
-        """A circuit breaker went from one state to another."""
+        Not *enforced*, it would have, but only observes: the attempt was sent.
+        """
+
+    def circuit_changed(
+        self, origin: Origin, previous: str, current: str, *, enforced: bool = True
+    ) -> None:
+        """A circuit breaker went from one state to another; not *enforced*, it only observes."""
 
     def budget_changed(self, origin: Origin, tokens: float) -> None:
         """The retry budget of *origin* holds *tokens* now."""
@@ -144,6 +152,21 @@ class Observer(Protocol):
     def policy_bypassed(self, call: Call) -> None:
         """A request ran without this client's middlewares (``middlewares=``)."""
 
+    def egress_denied(self, reason: str, *, enforced: bool = True) -> None:
+        """The egress policy refused a destination, or would have if it were *enforced*."""
+
+    def certificate_seen(self, address: str, side: str, expires: float) -> None:
+        """A certificate is in use that ends at *expires*, seconds since the epoch.
+
+        *side* is ``peer``, with the host in *address*, or ``client``, with an empty one.
+        """
+
+    def tls_reloaded(self, result: str) -> None:
+        """Changed TLS files were taken over (``success``) or could not be (``failure``)."""
+
+    def token_refreshed(self, result: str) -> None:
+        """A token was fetched (``success``) or could not be (``failure``)."""
+
     def connection_opened(self, origin: Origin) -> None:
         """A new connection serves its first attempt, and so is active."""
 
@@ -155,6 +178,23 @@ class Observer(Protocol):
 
     def connection_closed(self, origin: Origin, *, active: bool, duration: float) -> None:
         """A connection ended after *duration* seconds; *active* is its last state."""
+
+
+class Credentials(Protocol):
+    """What the requests of one client are authenticated with."""
+
+    def ready(self) -> Mapping[str, str] | None:
+        """Return the headers, or ``None`` where they have to be waited for."""
+
+    async def obtain(self, request: aiohttp.ClientRequest) -> Mapping[str, str]:
+        """Wait for the headers that authenticate *request*.
+
+        Raises:
+            AuthenticationError: If there are none.
+        """
+
+    def reject(self, headers: Mapping[str, str]) -> None:
+        """Take note that a server answered *headers* with a 401."""
 
 
 class Client:
@@ -340,6 +380,12 @@ class AttemptRequest(Protocol):
     on_attempt: Callable[[], None] | None
     """Called when an attempt begins with it, after every wait."""
 
+    on_resend: Callable[[], None] | None
+    """Called once, when the next attempt begins with it: that one is a resend."""
+
+    credentials: Mapping[str, str] | None
+    """Headers of ours that authenticate it; the rest of its headers are the caller's."""
+
 
 class AttemptResponse(Protocol):
     """The part of our response class that middlewares and telemetry rely on."""
@@ -349,8 +395,12 @@ class AttemptResponse(Protocol):
     def watch(self, attempt: Attempt) -> None:
         """Bind the response to *attempt* and bound what is left of its body."""
 
-    async def drain(self, limit: int, seconds: float) -> None:
-        """Read what is left of a body that is given up, or close the response."""
+    async def drain(self, limit: int, seconds: float) -> bool:
+        """Read what is left of a body that is given up, or close the response.
+
+        Returns:
+            Whether the body is held: the response can still be returned.
+        """
 
 
 class Call:
@@ -362,6 +412,7 @@ class Call:
         "deadline",
         "ended",
         "error_type",
+        "has_userinfo",
         "hops",
         "idempotency_key",
         "latest",
@@ -370,6 +421,8 @@ class Call:
         "options",
         "origin",
         "outcome",
+        "reauthenticated",
+        "redirects",
         "request_body_size",
         "resends",
         "response_body_size",
@@ -378,6 +431,7 @@ class Call:
         "started",
         "status",
         "stop_reason",
+        "strayed",
         "token",
         "upgrade",
     )
@@ -397,6 +451,14 @@ class Call:
         self.status = 0
         self.upgrade = False
         self.nested = False
+        self.reauthenticated = False
+        """Whether a 401 was answered with newer credentials; that is done once."""
+        self.has_userinfo = False
+        """Whether the caller's URL held credentials; looked at only where that is refused."""
+        self.redirects: tuple[aiohttp.ClientResponse, ...] = ()
+        """The responses that sent the call on, while it runs."""
+        self.strayed = False
+        """Whether a redirect led to another origin than the first; what came after stays so."""
         self.outcome: CallOutcome | None = None
         self.error_type = ""
         self.stop_reason = ""
@@ -436,8 +498,9 @@ class Call:
             self.ended = now
             self.client.call_closed()
             self.client.observer.call_ended(self)
-            # The attempt refers to its call: without the cycle both go at once.
+            # Attempts and responses refer to their call: without the cycle all go at once.
             self.latest = None
+            self.redirects = ()
 
     @property
     def max_attempts(self) -> int:

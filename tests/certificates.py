@@ -41,9 +41,22 @@ class Certificates:
             self._ca.configure_trust(context)
         return context
 
-    def files(self, name: str, *, password: str | None = None) -> PemFiles:
+    @property
+    def ca_pem(self) -> bytes:
+        """The authority's own certificate."""
+        return self._ca.cert_pem.bytes()
+
+    def renew(self, context: ssl.SSLContext, *names: str) -> None:
+        """Give a server context another certificate for *names*, for its next handshakes."""
+        self._leaf(*names).configure_cert(context)
+
+    def trust(self, context: ssl.SSLContext) -> None:
+        """Let a server context take client certificates of this authority too."""
+        self._ca.configure_trust(context)
+
+    def files(self, name: str, *, password: str | None = None, expired: bool = False) -> PemFiles:
         """Issue a certificate for *name* as files, the key encrypted when there is a *password*."""
-        leaf = self._leaf(name)
+        leaf = self._leaf(name, expired=expired)
         files = PemFiles(self._directory / f"{name}.pem", self._directory / f"{name}.key")
         files.cert.write_bytes(b"".join(pem.bytes() for pem in leaf.cert_chain_pems))
         key = leaf.private_key_pem.bytes()

@@ -134,8 +134,14 @@ async def test_the_log_lines_have_the_trace_in_them():
     assert errors == f"INFO application {output.strip()} inside\n"
 
 
+async def test_the_faults_of_the_testing_package_are_got_over():
+    output, errors = await _run(_script("FaultProxy"))
+    assert output == "at last after 3 requests\n"
+    assert errors == ""
+
+
 def test_every_example_is_run():
-    assert len(SCRIPTS) == 4
+    assert len(SCRIPTS) == 5
 
 
 def test_every_extra_is_described():

@@ -71,6 +71,9 @@ class AttemptMiddleware:
         ours.attempt = attempt
         if ours.on_attempt is not None:
             ours.on_attempt()
+        if ours.on_resend is not None:
+            resent, ours.on_resend = ours.on_resend, None
+            resent()
         if self._propagation is not None:
             self._propagation.write(attempt, request)
         client.observer.attempt_started(attempt, request)

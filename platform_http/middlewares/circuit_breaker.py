@@ -6,7 +6,7 @@ import functools
 from typing import TYPE_CHECKING, cast
 
 from platform_http.call import CURRENT_CALL, AttemptResponse, BodyEnd, Origin
-from platform_http.errors import CircuitOpenError
+from platform_http.errors import CircuitOpenError, ResponseTooLargeError
 from platform_http.outcomes import of_exception
 from platform_http.policies.circuit_breaker import Refusal
 from platform_http.policies.outcome import Health, of_status
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from platform_http.call import Attempt, AttemptRequest, Call, Client
     from platform_http.policies.circuit_breaker import CircuitBreaker, Permit
     from platform_http.policies.registry import LruRegistry
+
+# That a body is larger than we take is not the server's fault.
+_OWN_LIMIT = ResponseTooLargeError.error_type
 
 
 class CircuitBreakerMiddleware:
@@ -43,7 +46,9 @@ class CircuitBreakerMiddleware:
         if isinstance(admission, Refusal):
             raise self._refused(call, origin, admission)
         if admission.would_refuse:
-            self._client.observer.rejected(call, origin, CircuitOpenError.error_type)
+            self._client.observer.rejected(
+                call, origin, CircuitOpenError.error_type, enforced=False
+            )
         ours = cast("AttemptRequest", request)
         ours.attempt = None
         # How long an attempt takes is counted without its wait for a place among the others.
@@ -78,9 +83,9 @@ class CircuitBreakerMiddleware:
 
 
 def _record(permit: Permit, attempt: Attempt) -> None:
-    if attempt.body is BodyEnd.FAILED:
-        permit.record(Health.FAILED)
-    elif attempt.body is BodyEnd.CANCELLED:
+    if attempt.body is BodyEnd.CANCELLED or attempt.body_error_type == _OWN_LIMIT:
         permit.release()
+    elif attempt.body is BodyEnd.FAILED:
+        permit.record(Health.FAILED)
     else:
         permit.record(Health.OK)

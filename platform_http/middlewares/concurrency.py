@@ -77,7 +77,9 @@ class ConcurrencyMiddleware:
         if not self._settings.enforce:
             if entry is not None:
                 entry.leave()
-            self._client.observer.rejected(call, origin, ConcurrencyLimitError.error_type)
+            self._client.observer.rejected(
+                call, origin, ConcurrencyLimitError.error_type, enforced=False
+            )
             return None
         if entry is None:
             raise self._refused(call, origin, "and its queue is full")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from platform_http.call import CURRENT_CALL, Origin
 from platform_http.policies.outcome import Kind, of_status
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import aiohttp
     from aiohttp import ClientHandlerType
 
-    from platform_http.call import Call, Client
+    from platform_http.call import AttemptRequest, Call, Client
     from platform_http.policies.hedging import HedgePolicy
     from platform_http.policies.registry import LruRegistry
     from platform_http.policies.retry_budget import RetryBudget
@@ -79,6 +79,8 @@ class HedgingMiddleware:
         # The two share no writer and no response: the copy is made before anything is sent.
         twin = copy.copy(request)
         twin.headers = request.headers.copy()
+        # Of the two only the first one can be a resend.
+        cast("AttemptRequest", twin).on_resend = None
         first = asyncio.create_task(_run(handler, request))
         tasks = [first]
         winner = None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 from platform_http.call import CURRENT_CALL, AttemptResponse, BodyEnd, Origin
 from platform_http.errors import DeadlineExceededError, PoolTimeoutError, RequestRejectedError
 from platform_http.middlewares.replay import make_replayable
+from platform_http.middlewares.resend import announce, is_consumed, make_way
 from platform_http.outcomes import of_exception
 from platform_http.policies import retry_after
 from platform_http.policies.outcome import of_status
@@ -23,10 +24,6 @@ if TYPE_CHECKING:
     from platform_http.policies.registry import LruRegistry
     from platform_http.policies.retry import RetryPolicy
     from platform_http.policies.retry_budget import RetryBudget
-
-# A discarded response of at most this size is read to its end within the backoff: its connection
-# stays usable, and the response can still be returned when the resend is refused.
-_DRAIN_BYTES = 65536
 
 # The server may still be at work on what timed out, so another attempt costs more.
 _TIMEOUTS = frozenset({"attempt_timeout", "connect_timeout", "read_timeout"})
@@ -84,7 +81,7 @@ class RetryMiddleware:
             account.settle(call)
             # A traceback keeps this frame; the frame must not keep the error of that traceback.
             result = earlier = final = None  # type: ignore[assignment] # the names die here
-            if unfinished is not None and not getattr(request.body, "consumed", False):
+            if unfinished is not None and not is_consumed(request):
                 unfinished.cancel()
 
     async def _attempt(
@@ -117,7 +114,7 @@ class RetryMiddleware:
             max_attempts=call.max_attempts,
             idempotent=_idempotent(call, request),
             sent=result.sent,
-            replayable=not getattr(request.body, "consumed", False),
+            replayable=not is_consumed(request),
             retry_after=_retry_after(result.response),
             remaining=call.deadline - self._client.loop.time(),
             once_spent=once_spent,
@@ -132,17 +129,9 @@ class RetryMiddleware:
     ) -> None:
         clock = self._client.loop.time
         wake = clock() + resend.delay
-        call.resends += 1
-        assert call.latest is not None
-        self._client.observer.resent(call.latest, resend.reason, resend.delay)
-        if response is not None and response.connection is not None:
-            # Within the backoff, which is waited for anyway: with one connection in the pool the
-            # next attempt would wait for this one.
-            await cast("AttemptResponse", response).drain(_DRAIN_BYTES, resend.delay)
-        # The body rewinds only when nobody is writing it any more.
-        await request.close()
-        # A second wait for "100 Continue" needs a new future.
-        request.update_expect_continue()
+        announce(call, request, resend.reason, resend.delay)
+        # Within the backoff, which is waited for anyway.
+        await make_way(request, response, resend.delay)
         await asyncio.sleep(max(0.0, wake - clock()))
 
     def _stopped(self, call: Call, reason: str, error: Exception | None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -15,16 +14,7 @@ if TYPE_CHECKING:
 
 NOT_AVAILABLE_YET: Mapping[str, tuple[object, ...]] = MappingProxyType(
     {
-        "auth": (),
-        "egress": (),
-        "egress.mode": ("off",),
         "json": (),
-        "redirects": (),
-        "redirects.max": (10,),
-        "redirects.mode": ("follow",),
-        "response.max_body": (None,),
-        "tls.pins": (),
-        "tls.reload_interval": (math.inf,),
         "web.status_host": (),
         "web.status_page": (),
         "web.status_port": (),

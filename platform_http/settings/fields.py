@@ -147,6 +147,15 @@ Timeout = Annotated[
     ),
     Expects("seconds > 0, or none to switch it off"),
 ]
+ReloadInterval = Annotated[
+    float,
+    Field(ge=0.1),
+    BeforeValidator(_number_or_inf),
+    WithJsonSchema(
+        {"anyOf": [{"type": "number", "minimum": 0.1}, {"type": "string", "const": "none"}]}
+    ),
+    Expects("seconds >= 0.1, or none to switch it off"),
+]
 OptionalSeconds = Annotated[
     Annotated[float, Field(gt=0, allow_inf_nan=False)] | None,
     BeforeValidator(_number_or_none),

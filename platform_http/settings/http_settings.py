@@ -185,7 +185,7 @@ def _client(
         values=profile,
         labels={path: setting.label for path, setting in valid.items()},
         client=name,
-        own_sections=frozenset(path.partition(".")[0] for path in own),
+        own=frozenset(own),
     )
     found = [*invalid.values(), *violations(statement), *unavailable(statement)]
     fields = {field: getattr(profile, field) for field in Profile.model_fields}

@@ -35,6 +35,7 @@ from platform_http.settings.fields import (
     Positive,
     PropagationTargets,
     Ratio,
+    ReloadInterval,
     Seconds,
     SecondsOrZero,
     Statuses,
@@ -140,7 +141,9 @@ class TlsSettings(Section):
     verify: Switch = Field(
         default=True, description="certificates are checked; false also needs TLS__ALLOW_INSECURE"
     )
-    allow_insecure: Switch = Field(default=False, description="TLS__VERIFY=false is meant")
+    allow_insecure: Switch = Field(
+        default=False, description="TLS__VERIFY=false is meant, or ssl=False of single requests"
+    )
     trust: Annotated[
         Literal["system", "certifi", "file"],
         BeforeValidator(word),
@@ -162,7 +165,7 @@ class TlsSettings(Section):
     pins: Pins = Field(
         default=(), description="SPKI SHA-256 pins, checked on top of the normal verification"
     )
-    reload_interval: Timeout = Field(
+    reload_interval: ReloadInterval = Field(
         default=60.0, description="changed files are picked up after, on new connections"
     )
 
@@ -393,7 +396,11 @@ class RedirectSettings(Section):
         description="safe never goes from https to http and takes no secrets to another origin; "
         "deny raises; follow is aiohttp's rule",
     )
-    max: CountOrZero = Field(default=5, description="hops that are followed")
+    max: CountOrZero = Field(
+        default=5,
+        description="redirects of a call that are followed; for more than 9 the request must say "
+        "max_redirects= too",
+    )
 
 
 class EgressSettings(Section):
@@ -424,7 +431,9 @@ class ResponseSettings(Section):
     """What a response may cost."""
 
     max_body: OptionalCount = Field(
-        default=67_108_864, description="decoded bytes of a buffered read, none = unlimited"
+        default=67_108_864,
+        description="decoded bytes of a buffered read, none = unlimited; past 4 MiB a compressed "
+        "one may be 200 times its size on the wire",
     )
 
 
@@ -482,7 +491,8 @@ class Profile(Section):
         "http+unix://%2Frun%2Fapi.sock/ is a socket",
     )
     headers: Headers = Field(
-        default_factory=_no_headers, description="default headers; their values are secrets"
+        default_factory=_no_headers,
+        description="default headers, for the origin of BASE_URL alone if set; values are secrets",
     )
     timeout: TimeoutSettings = Field(default_factory=TimeoutSettings)
     pool: PoolSettings = Field(default_factory=PoolSettings)

@@ -20,7 +20,7 @@ PLAIN: Mapping[str, object] = MappingProxyType(
         },
         "pool": {"limit_per_host": 0},
         "dns": {"cache_ttl": 10},
-        "tls": {"reload_interval": math.inf},
+        "tls": {"allow_insecure": True, "reload_interval": math.inf},
         "retry": {"enabled": False},
         "circuit_breaker": {"mode": "off"},
         "concurrency": {"limit": 0},

@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib.util
 import math
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from platform_http.settings.variables import variable_name
 
@@ -23,13 +25,13 @@ class Statement:
         values: Values that were set, and defaults elsewhere.
         labels: What an error calls each path that was set.
         client: The client's name, or ``None`` for the default of all.
-        own_sections: Sections in which something was set for this client alone.
+        own: Paths that were set for this client alone.
     """
 
     values: Profile
     labels: Mapping[str, str]
     client: str | None = None
-    own_sections: frozenset[str] = frozenset()
+    own: frozenset[str] = frozenset()
 
     def has(self, *paths: str) -> bool:
         """Tell whether every one of *paths* was set."""
@@ -39,7 +41,8 @@ class Statement:
         """Return what an error calls *path*: as it was set, or the variable that would set it."""
         if path in self.labels:
             return self.labels[path]
-        is_own = path.partition(".")[0] in self.own_sections
+        section = path.partition(".")[0]
+        is_own = any(other.partition(".")[0] == section for other in self.own)
         return variable_name(path, self.client if is_own else None)
 
 
@@ -247,6 +250,30 @@ def guard_sees_addresses(said: Statement) -> Iterator[str]:
         )
 
 
+def egress_lists_have_their_mode(said: Statement) -> Iterator[str]:
+    """An allow-list and its mode need each other, and what is off needs no list."""
+    egress, mode = said.values.egress, said.label("egress.mode")
+    if egress.mode == "allowlist" and not (egress.allowed_hosts or egress.allowed_networks):
+        hosts = said.label("egress.allowed_hosts")
+        yield f"{mode} is allowlist without a list; set {hosts} to the hosts that are meant"
+    for name in ("allowed_hosts", "denied_hosts", "allowed_ports", "allowed_networks"):
+        path = f"egress.{name}"
+        # A mode that was chosen for one client alone leaves the lists of all behind.
+        is_left_behind = "egress.mode" in said.own and path not in said.own
+        if is_left_behind or not getattr(egress, name):
+            continue
+        if egress.mode == "off":
+            yield (
+                f"{said.label(path)} has no effect while {mode} is off; "
+                "remove it or choose another mode"
+            )
+        elif name == "allowed_hosts" and egress.mode != "allowlist":
+            yield (
+                f"{said.label(path)} has no effect unless {mode} is allowlist; "
+                "set that or remove this"
+            )
+
+
 def credentials_are_complete(said: Statement) -> Iterator[str]:
     """Every authentication scheme has what it needs."""
     auth = said.values.auth
@@ -264,6 +291,72 @@ def credentials_are_complete(said: Statement) -> Iterator[str]:
         yield f"{scheme} is bearer; set either {token} or {token_file}"
 
 
+_CREDENTIALS: Mapping[str, frozenset[str]] = MappingProxyType(
+    {
+        "username": frozenset({"basic", "digest"}),
+        "password": frozenset({"basic", "digest"}),
+        "token": frozenset({"bearer"}),
+        "token_file": frozenset({"bearer"}),
+        "token_url": frozenset({"oauth2_client_credentials"}),
+        "client_id": frozenset({"oauth2_client_credentials"}),
+        "client_secret": frozenset({"oauth2_client_credentials"}),
+        "scope": frozenset({"oauth2_client_credentials"}),
+        "audience": frozenset({"oauth2_client_credentials"}),
+    }
+)
+
+
+def credentials_have_their_scheme(said: Statement) -> Iterator[str]:
+    """What belongs to another scheme is a mistake, and nobody would notice it."""
+    auth = said.values.auth
+    for name, schemes in _CREDENTIALS.items():
+        path = f"auth.{name}"
+        # A scheme that was chosen for one client alone leaves the credentials of all behind.
+        is_left_behind = "auth.scheme" in said.own and path not in said.own
+        if getattr(auth, name) is None or auth.scheme in schemes or is_left_behind:
+            continue
+        yield (
+            f"{said.label(path)} has no effect unless {said.label('auth.scheme')} is "
+            f"{' or '.join(sorted(schemes))}; set that or remove this"
+        )
+
+
+def credentials_can_be_presented(said: Statement) -> Iterator[str]:
+    """What the schemes cannot carry would fail every request."""
+    auth = said.values.auth
+    if auth.username is not None and ":" in auth.username:
+        yield f"{said.label('auth.username')} holds a colon, which no user name can; correct it"
+    token = "" if auth.token is None else auth.token.get_secret_value()
+    if not token.isascii() or not token.isprintable() or " " in token:
+        yield (
+            f"{said.label('auth.token')} holds characters that no token has, such as white space; "
+            "correct it"
+        )
+    if auth.token_url is not None and "@" in urlsplit(auth.token_url.get_secret_value()).netloc:
+        yield (
+            f"{said.label('auth.token_url')} holds credentials; move them to "
+            f"{said.label('auth.client_id')} and {said.label('auth.client_secret')}"
+        )
+
+
+def credentials_have_one_source(said: Statement) -> Iterator[str]:
+    """A request has one ``Authorization``, and a provider leaves the caller's own alone."""
+    values, scheme = said.values, said.label("auth.scheme")
+    if values.auth.scheme == "none":
+        return
+    if any(name.lower() == "authorization" for name in values.headers):
+        yield (
+            f"{said.label('headers')} holds Authorization, which {scheme} provides; "
+            "remove it there or set the scheme to none"
+        )
+    base_url = values.base_url
+    if base_url is not None and "@" in urlsplit(base_url.get_secret_value()).netloc:
+        yield (
+            f"{said.label('base_url')} holds credentials, which {scheme} provides; "
+            "remove them there or set the scheme to none"
+        )
+
+
 RULES: tuple[Callable[[Statement], Iterator[str]], ...] = (
     timeouts_nest,
     queue_fits_into_call,
@@ -279,5 +372,9 @@ RULES: tuple[Callable[[Statement], Iterator[str]], ...] = (
     proxy_credentials_have_their_proxy,
     extras_are_installed,
     guard_sees_addresses,
+    egress_lists_have_their_mode,
     credentials_are_complete,
+    credentials_have_their_scheme,
+    credentials_can_be_presented,
+    credentials_have_one_source,
 )

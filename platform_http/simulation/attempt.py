@@ -54,6 +54,7 @@ class Attempt:
 
     Args:
         call: Whose attempt it is.
+        is_resend: Whether it follows a failed one.
 
     Attributes:
         deadline: What the upstream is told of the call's deadline.
@@ -63,6 +64,7 @@ class Attempt:
     __slots__ = (
         "_call",
         "_holds_token",
+        "_is_resend",
         "_permit",
         "_sent",
         "_slot",
@@ -71,8 +73,9 @@ class Attempt:
         "ended",
     )
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: Call, *, is_resend: bool = False) -> None:
         self._call = call
+        self._is_resend = is_resend
         self._holds_token = False
         self._permit: Permit | None = None
         self._ticket: Ticket | None = None
@@ -184,6 +187,8 @@ class Attempt:
             self._permit.begin()
         if fleet.recorder is not None:
             fleet.recorder.attempts.count(now)
+            if self._is_resend:
+                fleet.recorder.resends.count(now)
         until = min(now + fleet.settings.timeout.attempt, call.deadline)
         if until < math.inf:
             fleet.events.at(until, Attempt._timeout, self)

@@ -90,9 +90,9 @@ class Call:
             self.process.hedge.record(self.fleet.events.now - self._turn_began)
         self._decide(result)
 
-    def _try(self) -> None:
+    def _try(self, *, is_resend: bool = False) -> None:
         now = self.fleet.events.now
-        attempt = Attempt(self)
+        attempt = Attempt(self, is_resend=is_resend)
         self._turn = [attempt]
         self._turn_began = now
         self._first_result = None
@@ -166,9 +166,7 @@ class Call:
         events.at(events.now + resend.delay, Call._send_again, self)
 
     def _send_again(self) -> None:
-        if self.fleet.recorder is not None:
-            self.fleet.recorder.resends.count(self.fleet.events.now)
-        self._try()
+        self._try(is_resend=True)
 
     def _finish(self, result: Result) -> None:
         throttle = self.process.throttle

@@ -72,10 +72,10 @@ class FailureLog:
 
 
 def log_resent(client: str, attempt: Attempt, reason: str, delay: float) -> None:
-    """Log that *attempt* is followed by another one in *delay* seconds."""
+    """Log that *attempt* is followed by another one, after a backoff of *delay* seconds."""
     if LOGGER.isEnabledFor(logging.DEBUG):
         LOGGER.debug(
-            "attempt %d to %s failed: %s, resending in %.3f s (client %r)",
+            "attempt %d to %s failed: %s, resent after %.3f s (client %r)",
             attempt.number,
             attempt.origin,
             reason,

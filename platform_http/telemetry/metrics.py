@@ -4,9 +4,9 @@ Names follow OpenTelemetry's HTTP semantic conventions where they have one; labe
 a contract with dashboards, alerts and charts. A missing label value is ``""``.
 
 In prometheus_client's multiprocess mode gauges that count are summed over live workers, build
-info and insecure settings are the maximum; there are no exemplars and no ``_created`` series, and
-a worker that dies is only subtracted when ``prometheus_client.multiprocess.mark_process_dead``
-is called for it.
+info and insecure settings are the maximum, certificate expiry is the minimum; there are no
+exemplars and no ``_created`` series, and a worker that dies is only subtracted when
+``prometheus_client.multiprocess.mark_process_dead`` is called for it.
 """
 
 from __future__ import annotations
@@ -124,7 +124,10 @@ class Metrics:
             buckets=_CALL_DURATION,
         )
         self.retries = self._counter(
-            "platform_http_retries_total", "Attempts that were resent.", (*_SERVER, "reason")
+            "platform_http_retries_total",
+            "Attempts after the first one of a call, by what the one before ended in; "
+            "hedges are counted elsewhere.",
+            (*_SERVER, "reason"),
         )
         self.retry_stops = self._counter(
             "platform_http_retry_stops_total",
@@ -138,17 +141,20 @@ class Metrics:
         )
         self.circuit_state = self._gauge(
             "platform_http_circuit_state",
-            "1 for the state that the circuit breaker of an origin is in.",
+            "1 for the state that the circuit breaker of an origin is in; "
+            "the states of one that only observes end in _observed.",
             (*_SERVER, "state"),
         )
         self.circuit_transitions = self._counter(
             "platform_http_circuit_transitions_total",
-            "State changes of circuit breakers.",
+            "State changes of circuit breakers; "
+            "the states of those that only observe end in _observed.",
             (*_SERVER, "to"),
         )
         self.rejections = self._counter(
             "platform_http_rejections_total",
-            "Attempts that a policy refused.",
+            "Attempts that a policy refused. Reasons that end in _observed refused nothing: "
+            "the policy would have, but only observes.",
             (*_SERVER, "reason"),
         )
         self.concurrency_in_use = self._gauge(
@@ -182,6 +188,32 @@ class Metrics:
         )
         self.pool_limit = self._gauge(
             "platform_http_pool_limit", "Connections that the pool may hold; 0 is unlimited."
+        )
+        self.pool_limit_per_host = self._gauge(
+            "platform_http_pool_limit_per_host",
+            "Connections to one server that the pool may hold; 0 is unlimited.",
+        )
+        self.egress_denied = self._counter(
+            "platform_http_egress_denied_total",
+            "Destinations that the egress policy refused. Those that it would have refused "
+            "if it were enforced have a reason that ends in _observed.",
+            ("reason",),
+        )
+        self.certificate_expiry = self._gauge(
+            "platform_http_tls_certificate_expiry_timestamp_seconds",
+            "When the certificate of a server, or the client's own, ends; seconds since the epoch.",
+            ("server_address", "side"),
+            multiprocess="livemin",
+        )
+        self.tls_reloads = self._counter(
+            "platform_http_tls_reloads_total",
+            "Times that changed TLS files were taken over or could not be.",
+            ("result",),
+        )
+        self.token_refreshes = self._counter(
+            "platform_http_token_refreshes_total",
+            "Tokens that were fetched or could not be.",
+            ("result",),
         )
         self.insecure_settings = self._gauge(
             "platform_http_insecure_settings",
@@ -256,7 +288,7 @@ class Metrics:
         documentation: str,
         labels: tuple[str, ...] = (),
         *,
-        multiprocess: Literal["livesum", "livemax"] = "livesum",
+        multiprocess: Literal["livesum", "livemax", "livemin"] = "livesum",
     ) -> Gauge:
         family = Gauge(
             name,

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Concatenate, Final, NamedTuple, ParamSpec, cas
 
 from opentelemetry import trace
 
+from platform_http.errors import EgressDeniedError
 from platform_http.telemetry.logging import LOGGER, FailureLog, log_circuit_changed, log_resent
 from platform_http.telemetry.metrics import multiprocess_mode
 from platform_http.telemetry.propagation import Propagation
-from platform_http.telemetry.series import ClientSeries
+from platform_http.telemetry.series import ClientSeries, observed
 from platform_http.telemetry.spans import CallSpan, ClientSpans, exemplar
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ class ClientTelemetry:
         base_origin: The origin of ``BASE_URL``, which is trusted with baggage.
         can_resend: Whether the client has a retry policy.
         pool_limit: Connections that the pool may hold, 0 is unlimited.
+        pool_limit_per_host: Connections to one origin that it may hold, 0 is unlimited.
         concurrency_limit: Attempts to one origin that may be in flight, 0 is no limit.
 
     Raises:
@@ -88,6 +90,7 @@ class ClientTelemetry:
         base_origin: Origin | None,
         can_resend: bool,
         pool_limit: int,
+        pool_limit_per_host: int = 0,
         concurrency_limit: int = 0,
     ) -> None:
         self._client = client
@@ -101,6 +104,10 @@ class ClientTelemetry:
             self._series = ClientSeries.of(metrics, client)
             self._series.circuits_renewed()
             metrics.pool_limit.labels(client).set(pool_limit)
+            metrics.pool_limit_per_host.labels(client).set(pool_limit_per_host)
+            if can_resend:
+                # Counted from zero on, as all that an alert asks the increase of.
+                metrics.retry_stops.labels(client, "budget")
         self._spans: ClientSpans | None = None
         propagation = Propagation(settings.propagate_to, base_origin)
         if settings.traces:
@@ -158,7 +165,7 @@ class ClientTelemetry:
 
     @_guarded
     def resent(self, attempt: Attempt, reason: str, delay: float) -> None:
-        """Count and log a resend."""
+        """Count and log a resend that begins."""
         if self._series is not None:
             self._series.server(attempt.origin).resent(reason)
         log_resent(self._client, attempt, reason, delay)
@@ -170,14 +177,25 @@ class ClientTelemetry:
             self._metrics.retry_stops.labels(self._client, reason).inc()
 
     @_guarded
-    def rejected(self, call: Call, origin: Origin, reason: str) -> None:  # noqa: ARG002 - Observer's signature
+    def rejected(
+        self,
+        call: Call,  # noqa: ARG002 - Observer's signature
+        origin: Origin,
+        reason: str,
+        *,
+        enforced: bool = True,
+    ) -> None:
         """Count a refusal."""
         if self._series is not None:
-            self._series.server(origin).rejected(reason)
+            self._series.server(origin).rejected(reason if enforced else observed(reason))
 
     @_guarded
-    def circuit_changed(self, origin: Origin, previous: str, current: str) -> None:
+    def circuit_changed(
+        self, origin: Origin, previous: str, current: str, *, enforced: bool = True
+    ) -> None:
         """Show the state of a circuit and log its change."""
+        if not enforced:
+            previous, current = observed(previous), observed(current)
         try:
             if self._series is not None:
                 self._series.server(origin).circuit_changed(current)
@@ -231,6 +249,35 @@ class ClientTelemetry:
             self._metrics.policy_bypass.labels(self._client).inc()
 
     @_guarded
+    def egress_denied(self, reason: str, *, enforced: bool = True) -> None:
+        """Count a refused destination."""
+        if self._series is not None:
+            rejection = EgressDeniedError.error_type
+            if not enforced:
+                reason, rejection = observed(reason), observed(rejection)
+            self._metrics.egress_denied.labels(self._client, reason).inc()
+            # Without its server: whoever chooses refused destinations must not choose labels.
+            self._metrics.rejections.labels(self._client, "", "", rejection).inc()
+
+    @_guarded
+    def certificate_seen(self, address: str, side: str, expires: float) -> None:
+        """Show when a certificate ends."""
+        if self._series is not None:
+            self._series.certificate_seen(address, side, expires)
+
+    @_guarded
+    def tls_reloaded(self, result: str) -> None:
+        """Count a take-over of TLS files."""
+        if self._series is not None:
+            self._series.tls_reloads[result].inc()
+
+    @_guarded
+    def token_refreshed(self, result: str) -> None:
+        """Count a token that was asked for."""
+        if self._series is not None:
+            self._series.token_refreshes[result].inc()
+
+    @_guarded
     def connection_opened(self, origin: Origin) -> None:
         """Count an active connection in."""
         if self._series is not None:
@@ -278,10 +325,11 @@ class ClientTelemetry:
         series = shape = None
         if self._series is not None:
             series = self._series.attempt(method, origin, template)
-            if attempt.call.client.settings.circuit_breaker.mode != "off":
-                series.server.circuit_watched()
-            if self._concurrency_limit and series.server.concurrency_limit is not None:
-                series.server.concurrency_limit.set(self._concurrency_limit)
+            mode = attempt.call.client.settings.circuit_breaker.mode
+            if mode != "off":
+                series.server.circuit_watched(enforced=mode != "observe")
+            if self._concurrency_limit:
+                series.server.concurrency_watched(self._concurrency_limit)
         if self._spans is not None:
             shape = self._spans.shape(method, origin, template)
         record = AttemptRecord(series, shape)

@@ -24,7 +24,10 @@ _KNOWN_METHODS: Final = frozenset(
     {"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"}
 )
 _CIRCUIT_STATES: Final = ("closed", "open", "half_open")
+_OBSERVED: Final = "_observed"
+_OBSERVED_STATES: Final = tuple(f"{state}{_OBSERVED}" for state in _CIRCUIT_STATES)
 _HEDGE_RESULTS: Final = ("won", "lost", "denied")
+_RESULTS: Final = ("success", "failure")
 _MAX_SERVERS: Final = 100
 _MAX_OPERATIONS: Final = 200
 _MAX_TEMPLATES: Final = 200
@@ -36,6 +39,11 @@ def known_method(method: str) -> str:
     return upper if upper in _KNOWN_METHODS else OTHER
 
 
+def observed(word: str) -> str:
+    """Return the label value for a state or refusal of a policy that only observes."""
+    return f"{word}{_OBSERVED}"
+
+
 class ServerSeries:
     """What is counted per server, that is per ``server_address`` and ``server_port``."""
 
@@ -43,7 +51,7 @@ class ServerSeries:
         self._metrics = metrics
         self._labels = (client, address, port)
         self._failed_connects: dict[str, Histogram] = {}
-        self._watches_circuit = False
+        self._circuit_states: tuple[str, ...] = ()
         self.address = address
         self.port = port
         self.active = metrics.open_connections.labels(*self._labels, "active")
@@ -86,27 +94,45 @@ class ServerSeries:
         """Count a refusal."""
         self._metrics.rejections.labels(*self._labels, reason).inc()
 
-    def circuit_watched(self) -> None:
-        """Show the circuit as closed from the first attempt on, not only after it changed."""
-        if not self._watches_circuit:
-            self._watches_circuit = True
-            self._show_circuit("closed")
+    def concurrency_watched(self, limit: int) -> None:
+        """Show the *limit*, and count what it refuses from zero on."""
+        self._metrics.rejections.labels(*self._labels, "concurrency_limited")
+        if self.concurrency_limit is not None:
+            self.concurrency_limit.set(limit)
+
+    def circuit_watched(self, *, enforced: bool) -> None:
+        """Show the circuit as closed from the first attempt on, not only after it changed.
+
+        Its transitions and refusals are counted from zero on: a counter that is born with its first
+        event hides that one from every rate.
+        """
+        states = _CIRCUIT_STATES if enforced else _OBSERVED_STATES
+        if self._circuit_states == states:
+            return
+        # A session before this one may have had the other mode.
+        self._show_circuit("")
+        self._circuit_states = states
+        for state in states:
+            self._metrics.circuit_transitions.labels(*self._labels, state)
+        if enforced:
+            self._metrics.rejections.labels(*self._labels, "circuit_open")
+        self._show_circuit(states[0])
 
     def circuit_renewed(self) -> None:
         """Show the circuit as closed again: a new session begins with new breakers."""
-        if self._watches_circuit:
-            self._show_circuit("closed")
+        if self._circuit_states:
+            self._show_circuit(self._circuit_states[0])
 
     def circuit_changed(self, state: str) -> None:
         """Count a transition to *state*."""
-        self._watches_circuit = True
+        self.circuit_watched(enforced=state in _CIRCUIT_STATES)
         self._metrics.circuit_transitions.labels(*self._labels, state).inc()
         self._show_circuit(state)
 
     def _show_circuit(self, current: str) -> None:
         # Many circuits behind one `_OTHER` have no common state.
         if self.address != OTHER:
-            for state in _CIRCUIT_STATES:
+            for state in self._circuit_states:
                 self._metrics.circuit_state.labels(*self._labels, state).set(state == current)
 
     def _level(self, gauge: Gauge) -> Gauge | None:
@@ -223,9 +249,16 @@ class ClientSeries:
         self._operations: dict[str, OperationSeries] = {}
         self._lookups: dict[str, Histogram] = {}
         self._other_servers: ServerSeries | None = None
+        self._certified: dict[str, float] = {}
         # Counted from zero on: a rate over a counter that begins at one misses the first.
         self.hedges: dict[str, Counter] = {
             result: metrics.hedges.labels(name, result) for result in _HEDGE_RESULTS
+        }
+        self.tls_reloads: dict[str, Counter] = {
+            result: metrics.tls_reloads.labels(name, result) for result in _RESULTS
+        }
+        self.token_refreshes: dict[str, Counter] = {
+            result: metrics.token_refreshes.labels(name, result) for result in _RESULTS
         }
         self.rate_limit_store_errors: Counter = metrics.rate_limit_store_errors.labels(name)
         self.operation("")
@@ -286,6 +319,21 @@ class ClientSeries:
             child = self.metrics.dns_lookup_duration.labels(self.name, error_type)
             self._lookups[error_type] = child
         child.observe(duration)
+
+    def certificate_seen(self, address: str, side: str, expires: float) -> None:
+        """Show when a certificate ends.
+
+        Hosts beyond the first :data:`_MAX_SERVERS` share ``_OTHER``, which shows the earliest end.
+        """
+        with self._lock:
+            if address not in self._certified:
+                if len(self._certified) < _MAX_SERVERS:
+                    self._certified[address] = expires
+                else:
+                    address = OTHER
+                    expires = min(expires, self._certified.get(OTHER, expires))
+            self._certified[address] = expires
+        self.metrics.certificate_expiry.labels(self.name, address, side).set(expires)
 
     def circuits_renewed(self) -> None:
         """Show every circuit as closed: a new session begins with new breakers."""

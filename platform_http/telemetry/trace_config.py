@@ -13,6 +13,7 @@ import aiohttp
 
 from platform_http.call import (
     CURRENT_ATTEMPT,
+    CURRENT_CALL,
     DEFAULT_OPTIONS,
     BodyEnd,
     Call,
@@ -96,6 +97,7 @@ class _Calls:
     def __init__(self, client: Client) -> None:
         self._client = client
         self._clock = client.loop.time
+        self._looks_for_userinfo = client.settings.egress.mode == "public"
 
     async def started(
         self,
@@ -104,6 +106,9 @@ class _Calls:
         params: aiohttp.TraceRequestStartParams,
     ) -> None:
         call.open(params.method, params.headers, self._clock())
+        if self._looks_for_userinfo:
+            # Nobody sees it later: aiohttp makes a header of it.
+            call.has_userinfo = params.url.raw_user is not None or bool(params.url.raw_password)
 
     async def ended(
         self,
@@ -130,6 +135,8 @@ class _Calls:
         params: aiohttp.TraceRequestExceptionParams,
     ) -> None:
         call.leave()
+        if call.sent and not call.attempts:
+            self._client.observer.policy_bypassed(call)
         error: BaseException = params.exception
         if not isinstance(error, Exception):
             call.close("cancelled", "", self._clock())
@@ -195,3 +202,6 @@ class _Phases:
     async def headers_sent(self, *_: object) -> None:
         if (attempt := CURRENT_ATTEMPT.get()) is not None:
             attempt.mark_sent(self._clock())
+        elif (call := CURRENT_CALL.get()) is not None:
+            # A request with ``middlewares=()`` has no attempt, and is sent all the same.
+            call.sent += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import math
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -12,11 +13,14 @@ from aiohttp.client_proto import ResponseHandler
 
 from platform_http.call import CURRENT_ATTEMPT, CURRENT_CALL, Origin
 from platform_http.errors import PoolTimeoutError
+from platform_http.transport.framing import may_fall_short
 from platform_http.transport.request import PlatformRequest
 from platform_http.transport.socks import open_socks
+from platform_http.transport.truncation import Watched, watch_for_truncation
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import Iterable
 
     from aiohttp.client_reqrep import ConnectionKey
     from aiohttp.connector import Connection
@@ -24,6 +28,10 @@ if TYPE_CHECKING:
     from aiohttp.tracing import Trace
 
     from platform_http.call import Client
+    from platform_http.policies.egress import Refusal
+    from platform_http.transport.client_tls import ClientTls
+    from platform_http.transport.egress import EgressGuard
+    from platform_http.transport.peers import PeerInspector
     from platform_http.transport.proxy import ProxyChoice
 
 # aiohttp rounds timeouts above its threshold up to whole loop seconds; ours are exact.
@@ -41,6 +49,8 @@ class PlatformProtocol(ResponseHandler):
     lost = False
     opened = 0.0
     active = False
+    # Why it would have been refused, were the egress policy enforced.
+    denied: Refusal | None = None
     peer: tuple[str, int] | None = None
 
     def __init__(self, loop: asyncio.AbstractEventLoop, client: Client) -> None:
@@ -84,6 +94,9 @@ class PlatformProtocol(ResponseHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         """Count the connection out."""
         payload = self._payload
+        if exc is not None:
+            # aiohttp takes every end of a body without a length for the end, a RST as well.
+            _end_body(payload, "the connection was lost within the response body")
         super().connection_lost(exc)
         self.lost = True
         # After a bad chunk aiohttp closes the connection by itself.
@@ -92,6 +105,10 @@ class PlatformProtocol(ResponseHandler):
             duration = self._client.loop.time() - self.opened
             origin, self.origin = self.origin, None
             self._client.observer.connection_closed(origin, active=self.active, duration=duration)
+
+
+class WatchedProtocol(Watched, PlatformProtocol):
+    """One connection, on which a compressed body that ends too early is a failed one."""
 
 
 def _end_body(payload: StreamReader | None, why: str) -> None:
@@ -105,6 +122,7 @@ class _PlatformConnector(aiohttp.BaseConnector):
 
     _client: Client
     _session_timeout: aiohttp.ClientTimeout
+    _retired: weakref.WeakSet[ssl.SSLContext] | None = None
 
     def _bind(self, client: Client, timeout: aiohttp.ClientTimeout) -> None:
         self._client = client
@@ -113,6 +131,12 @@ class _PlatformConnector(aiohttp.BaseConnector):
         self._max_age = client.settings.pool.max_connection_age or math.inf
         factory = functools.partial(PlatformProtocol, loop=self._loop, client=client)
         self._factory = factory  # type: ignore[assignment] # partial is invariant in its class
+
+    def refuse_truncation(self) -> None:
+        """Make compressed bodies that end too early failures, on connections from now on."""
+        watch_for_truncation()
+        factory = functools.partial(WatchedProtocol, loop=self._loop, client=self._client)
+        self._factory = factory  # type: ignore[assignment] # as above
 
     async def connect(
         self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
@@ -124,6 +148,9 @@ class _PlatformConnector(aiohttp.BaseConnector):
         """
         if timeout is not self._session_timeout:
             timeout = self._tightened(timeout)
+        if self._retired is not None and isinstance(req, PlatformRequest):
+            # It may have been made, or have failed, before the files were changed.
+            req.renew_tls()
         while True:
             connection = await self._connect(req, traces, timeout)
             protocol = connection.protocol
@@ -138,6 +165,10 @@ class _PlatformConnector(aiohttp.BaseConnector):
                 protocol.reuse()
                 break
             connection.close()
+        if protocol.denied is not None and getattr(req, "denied", None) is None:
+            self._client.observer.egress_denied(protocol.denied.reason, enforced=False)
+        if CURRENT_CALL.get() is not None and may_fall_short(req):
+            protocol.force_close()
         attempt = CURRENT_ATTEMPT.get()
         if attempt is not None:
             attempt.peer = protocol.peer
@@ -190,9 +221,24 @@ class _PlatformConnector(aiohttp.BaseConnector):
     def _release(
         self, key: ConnectionKey, protocol: ResponseHandler, *, should_close: bool = False
     ) -> None:
+        if self._retired is not None and key.ssl in self._retired:
+            should_close = True
         super()._release(key, protocol, should_close=should_close)
         if isinstance(protocol, PlatformProtocol) and protocol.is_connected():
             protocol.rest()
+
+    def retire(self, old: Iterable[ssl.SSLContext], new: Iterable[ssl.SSLContext]) -> None:
+        """Reuse no connection that was made with one of *old*, unless it is one of *new*.
+
+        Idle ones are closed now, those in use when they are released.
+        """
+        if self._retired is None:
+            self._retired = weakref.WeakSet()
+        self._retired.update(old)
+        self._retired.difference_update(new)
+        for key in [key for key in self._conns if key.ssl in self._retired]:
+            for protocol, _ in self._conns.pop(key):
+                protocol.abort()
 
 
 class PlatformTCPConnector(_PlatformConnector, aiohttp.TCPConnector):
@@ -203,19 +249,42 @@ class PlatformTCPConnector(_PlatformConnector, aiohttp.TCPConnector):
         client: Client,
         timeout: aiohttp.ClientTimeout,
         *,
-        proxy_tls: ssl.SSLContext | None = None,
+        tls: ClientTls,
+        peers: PeerInspector,
+        egress: EgressGuard | None = None,
         **options: Any,
     ) -> None:
-        super().__init__(**options)
+        super().__init__(socket_factory=None if egress is None else egress.make_socket, **options)
         self._bind(client, timeout)
-        self._proxy_tls = proxy_tls
+        self._egress = egress
+        self._tls = tls
+        self._peers = peers
 
     async def _create_connection(
         self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
     ) -> ResponseHandler:
-        if isinstance(req, PlatformRequest) and req.socks is not None:
-            return await self._create_socks_connection(req, req.socks, timeout)
-        return await super()._create_connection(req, traces, timeout)
+        if self._egress is None:
+            return await self._open(req, traces, timeout)
+        return await self._egress.connect(req, functools.partial(self._open, req, traces, timeout))
+
+    async def _open(
+        self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
+    ) -> ResponseHandler:
+        try:
+            if isinstance(req, PlatformRequest) and req.socks is not None:
+                protocol = await self._create_socks_connection(req, req.socks, timeout)
+            else:
+                protocol = await super()._create_connection(req, traces, timeout)
+        except aiohttp.ClientConnectorCertificateError as error:
+            self._peers.explain(error)
+            raise
+        if req.is_ssl():
+            try:
+                self._peers.inspect(req, protocol)
+            except BaseException:
+                protocol.abort()
+                raise
+        return protocol
 
     async def _create_socks_connection(
         self, req: PlatformRequest, proxy: ProxyChoice, timeout: aiohttp.ClientTimeout
@@ -245,9 +314,8 @@ class PlatformTCPConnector(_PlatformConnector, aiohttp.TCPConnector):
         self, req: aiohttp.ClientRequest
     ) -> aiohttp.ClientRequest:
         request = super()._update_proxy_auth_header_and_build_proxy_req(req)
-        if self._proxy_tls is not None:
-            # aiohttp would use the target's context and offer our client certificate to the proxy.
-            request._ssl = self._proxy_tls  # noqa: SLF001 - there is no public way
+        # aiohttp would use the target's context and offer our client certificate to the proxy.
+        request._ssl = self._tls.other  # noqa: SLF001 - there is no public way
         return request
 
 

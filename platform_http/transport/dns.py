@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
+import math
 import socket
 from typing import TYPE_CHECKING
 
@@ -50,12 +52,50 @@ def make_resolver(settings: DnsSettings) -> AbstractResolver:
         raise ConfigurationError(["DNS__NAMESERVERS: install platform-http[dns]"]) from None
 
 
+def bounded(resolver: AbstractResolver, seconds: float) -> AbstractResolver:
+    """Return *resolver* with a bound on each question.
+
+    aiohttp lets a question that was asked go on when its caller gives up, and whoever asks for the
+    same name meanwhile waits for the same answer. One that never comes would keep a task, and
+    every later call from asking anew.
+
+    Args:
+        resolver: Answers.
+        seconds: How long an answer may take; infinite for any time.
+    """
+    return resolver if seconds == math.inf else _BoundedResolver(resolver, seconds)
+
+
 def _is_nameserver(entry: str) -> bool:
     try:
         ipaddress.ip_address(split_port(entry)[0])
     except ValueError:
         return False
     return True
+
+
+class _BoundedResolver(AbstractResolver):
+    def __init__(self, resolver: AbstractResolver, seconds: float) -> None:
+        self._resolver = resolver
+        self._seconds = seconds
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        """Return the addresses of *host*.
+
+        Raises:
+            OSError: If there is none, or no answer in time.
+        """
+        try:
+            async with asyncio.timeout(self._seconds):
+                return await self._resolver.resolve(host, port, family)
+        except TimeoutError:
+            raise socket.gaierror(socket.EAI_AGAIN, "no answer in time") from None
+
+    async def close(self) -> None:
+        """Release what the resolver holds."""
+        await self._resolver.close()
 
 
 class _OnlyOsErrors(AbstractResolver):

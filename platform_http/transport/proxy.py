@@ -206,6 +206,12 @@ class ProxyResolver:
         entries = environ.get(variable, "").replace(",", " ").split()
         return cls(http, https, NoProxy(entries, variable=variable))
 
+    @property
+    def addresses(self) -> frozenset[tuple[str, int]]:
+        """Host and port of every proxy that may be chosen."""
+        urls = [choice.url for choice in (self._http, self._https) if choice is not None]
+        return frozenset((url.raw_host or "", url.port or 0) for url in urls)
+
     def choose(self, scheme: str, host: str, port: int) -> ProxyChoice | None:
         """Return the proxy for a destination, ``None`` to connect directly.
 

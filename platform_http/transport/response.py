@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import math
 import weakref
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import aiohttp
+from aiohttp import hdrs
 from aiohttp.client_reqrep import _CONNECTION_CLOSED_EXCEPTION
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from platform_http.call import CURRENT_ATTEMPT, CURRENT_CALL, BodyEnd
+from platform_http.concealment import ShownHeaders, ShownRequestInfo, bare, conceal
+from platform_http.errors import ResponseTooLargeError
 from platform_http.outcomes import error_type
 
 if TYPE_CHECKING:
@@ -22,7 +26,12 @@ if TYPE_CHECKING:
     from aiohttp.client_proto import ResponseHandler
     from aiohttp.connector import Connection
 
-    from platform_http.call import Attempt, Call
+    from platform_http.call import Attempt, Call, Client
+
+# Apache's DeflateInflateRatioLimit, and how much may be decoded before it counts: what is small
+# is no bomb, however well it was compressed.
+_MAX_RATIO = 200
+_RATIO_FROM = 4 * 2**20
 
 
 class PlatformResponse(aiohttp.ClientResponse):
@@ -32,6 +41,8 @@ class PlatformResponse(aiohttp.ClientResponse):
     attempt how the body ended.
     """
 
+    max_body: ClassVar[float] = math.inf
+    client_name: ClassVar[str] = ""
     attempt: Attempt | None = None
     _stream: StreamReader | None = None
     _call: Call | None = None
@@ -39,6 +50,15 @@ class PlatformResponse(aiohttp.ClientResponse):
     # How the body ended, where the state of the stream does not tell it.
     _end: tuple[BodyEnd, str] | None = None
     _deadline_timer: asyncio.TimerHandle | None = None
+
+    @property
+    def request_info(self) -> aiohttp.RequestInfo:
+        """What exceptions about this response tell of its request."""
+        return ShownRequestInfo.of(self._request_info)
+
+    def __repr__(self) -> str:
+        # It is in the repr of every exception about it, so no headers and no query.
+        return f"<ClientResponse({bare(self.url)}) [{self.status} {self.reason}]>"
 
     @property
     def content(self) -> StreamReader:
@@ -76,7 +96,7 @@ class PlatformResponse(aiohttp.ClientResponse):
             assert self._stream is not None
             self._buffering = True
             try:
-                self._body = await self._stream.read()
+                self._body = await self._read_bounded(self._stream)
                 for trace in self._traces:
                     await trace.send_response_chunk_received(self.method, self.url, self._body)
             except BaseException as error:
@@ -90,16 +110,92 @@ class PlatformResponse(aiohttp.ClientResponse):
             await self._wait_released()
         return self._body
 
-    async def drain(self, limit: int, seconds: float) -> None:
+    async def _read_bounded(self, stream: StreamReader) -> bytes:
+        if self._connection is not None:
+            self._check_length()
+        limit = self.max_body
+        size = 0
+        pieces: list[bytes] = []
+        while piece := await stream.readany():
+            size += len(piece)
+            if size > limit:
+                raise self._too_large("is larger than")
+            if size > _RATIO_FROM and limit != math.inf:
+                self._check_ratio(stream, size)
+            pieces.append(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _check_length(self) -> None:
+        """Refuse before the first byte, where the length of what is decoded is told."""
+        length = self.headers.get(hdrs.CONTENT_LENGTH)
+        if length is None or hdrs.CONTENT_ENCODING in self.headers:
+            return
+        # The parser has refused what is no number.
+        if int(length) > self.max_body:
+            raise self._too_large("is announced to be larger than")
+
+    def _check_ratio(self, stream: StreamReader, size: int) -> None:
+        if size > _MAX_RATIO * stream.total_raw_bytes:
+            raise self._too_large(
+                f"expands to more than {_MAX_RATIO} times its size, and is not read up to"
+            )
+
+    def _too_large(self, what: str) -> ResponseTooLargeError:
+        return ResponseTooLargeError(
+            f"the body of the response {what} RESPONSE__MAX_BODY, {self.max_body:.0f} bytes; read "
+            f"it in pieces from response.content, or change the setting for the client "
+            f"{self.client_name!r}"
+        )
+
+    async def text(self, encoding: str | None = None, errors: str = "strict") -> str:
+        """Read the whole body and decode it."""
+        try:
+            return await super().text(encoding, errors)
+        except UnicodeDecodeError as error:
+            conceal(error)
+            raise
+
+    async def json(self, **options: Any) -> Any:
+        """Read the whole body and decode it as JSON; takes the arguments of aiohttp's method."""
+        try:
+            return await super().json(**options)
+        except (aiohttp.ContentTypeError, UnicodeDecodeError) as error:
+            conceal(error)
+            raise
+
+    def raise_for_status(self) -> None:
+        """Raise a ClientResponseError if the status is 400 or higher."""
+        try:
+            super().raise_for_status()
+        except aiohttp.ClientResponseError as error:
+            conceal(error)
+            raise
+
+    def replace_header(self, name: str, value: str) -> None:
+        """Let a header of the response have another *value*."""
+        headers = CIMultiDict(self._headers)
+        headers[name] = value
+        self._show(CIMultiDictProxy(headers))
+
+    def _show(self, headers: CIMultiDictProxy[str]) -> None:
+        self._headers = headers
+        # Where aiohttp keeps what its property was first asked for.
+        self._cache["headers"] = headers
+
+    async def drain(self, limit: float, seconds: float) -> bool:
         """Read what is left of a body that is given up, or close the response.
 
         Args:
             limit: Decoded bytes to hold at most; a later :meth:`read` returns them.
             seconds: How long it may take.
+
+        Returns:
+            Whether the body is held: the response can still be returned.
         """
         stream = self._stream
         assert stream is not None
         pieces: list[bytes] = []
+        limit = min(limit, self.max_body)
         try:
             async with asyncio.timeout(seconds):
                 while sum(map(len, pieces)) <= limit and (piece := await stream.readany()):
@@ -109,11 +205,12 @@ class PlatformResponse(aiohttp.ClientResponse):
             self.close()
             if not isinstance(error, Exception):
                 raise
-            return
+            return False
         if stream.is_eof():
             self._body = b"".join(pieces)
-        else:
-            self.close()
+            return True
+        self.close()
+        return False
 
     async def __aexit__(
         self,
@@ -131,6 +228,9 @@ class PlatformResponse(aiohttp.ClientResponse):
         """Bind the response to *attempt*, which got its headers just now."""
         self.attempt = attempt
         attempt.call.status = self.status
+        if attempt.call.upgrade:
+            # What ws_connect() raises about them is out of our sight.
+            self._show(ShownHeaders(self._headers))
         connection = self.connection
         if connection is None or self.status == 101:
             # Complete already, or an upgrade: a call ends at its 101.
@@ -186,7 +286,7 @@ class PlatformResponse(aiohttp.ClientResponse):
             return
         self._measure()
         error = stream.exception()
-        if stream.is_eof():
+        if stream.is_eof() and not isinstance(error, aiohttp.ClientPayloadError):
             attempt.end(BodyEnd.COMPLETE)
         elif self._end is not None:
             attempt.end(*self._end)
@@ -201,6 +301,13 @@ class PlatformResponse(aiohttp.ClientResponse):
         if self.attempt is not None and stream is not None:
             size = 0 if stream is EMPTY_PAYLOAD else stream.total_raw_bytes
             self.attempt.call.response_body_size = size
+
+
+def response_class(client: Client) -> type[PlatformResponse]:
+    """Return the response class of one client."""
+    limit = client.settings.response.max_body
+    members = {"client_name": client.name, "max_body": math.inf if limit is None else limit}
+    return type("PlatformResponse", (PlatformResponse,), members)
 
 
 def _call_if_alive(method: weakref.WeakMethod[Callable[[], None]]) -> None:

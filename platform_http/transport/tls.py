@@ -147,12 +147,25 @@ def build_context(profile: TlsProfile) -> ssl.SSLContext:
     return context
 
 
+class _Named:
+    """Gives a context the name under which aiohttp's messages show it: not its address."""
+
+    def __repr__(self) -> str:
+        return "default"
+
+
+class _Context(_Named, ssl.SSLContext):
+    """A context of ours that OpenSSL verifies with."""
+
+
 def _new_context(profile: TlsProfile) -> ssl.SSLContext:
     if profile.verify and profile.trust == "system" and _HAS_PLATFORM_VERIFIER:
         import truststore  # noqa: PLC0415 - only these platforms need it, the others save the import
 
-        return truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        named = type("_PlatformContext", (_Named, truststore.SSLContext), {})
+        context: ssl.SSLContext = named(ssl.PROTOCOL_TLS_CLIENT)
+        return context
+    return _Context(ssl.PROTOCOL_TLS_CLIENT)
 
 
 def _load_trust(context: ssl.SSLContext, profile: TlsProfile) -> list[str]:
@@ -253,71 +266,115 @@ def _unreadable(path: Path) -> str | None:
     return None
 
 
+class Loaded(NamedTuple):
+    """What was built for a profile.
+
+    Args:
+        context: To make connections with.
+        expires: End of the client certificate that it offers, seconds since the epoch; ``None``
+            without one.
+    """
+
+    context: ssl.SSLContext
+    expires: float | None
+
+
+def _build(profile: TlsProfile) -> Loaded:
+    context = build_context(profile)
+    expires = None
+    if profile.cert_file is not None:
+        from platform_http.transport.certificates import Certificate  # noqa: PLC0415 - seldom needed
+
+        # OpenSSL has just read the file, but it may have changed or hold another kind of PEM.
+        with contextlib.suppress(OSError, ValueError):
+            pem = profile.cert_file.path.read_text("utf-8", "replace")
+            expires = Certificate.first_of(pem).expires
+    if changed := _changed(profile):
+        # It may hold what another version does, and must not be shared as this one.
+        raise ConfigurationError(changed)
+    return Loaded(context, expires)
+
+
+def _changed(profile: TlsProfile) -> list[str]:
+    """Name the files that are no longer at the version that *profile* says."""
+    files = {
+        "TLS__CA_FILE": profile.ca_file,
+        "TLS__CERT_FILE": profile.cert_file,
+        "TLS__KEY_FILE": profile.key_file,
+    }
+    return [
+        f"{variable}: the file is being written; try again when it is complete"
+        for variable, file in files.items()
+        if file is not None and FileVersion.of(file.path) != file
+    ]
+
+
 class _ContextCache:
     """Contexts by profile, the least recently used leaving first. Safe to use from any thread."""
 
     def __init__(self) -> None:
-        self._contexts: dict[TlsProfile, ssl.SSLContext] = {}
+        self._loaded: dict[TlsProfile, Loaded] = {}
         # Two locks: a look-up on the event loop must not wait for a build in a thread.
         self._access = threading.Lock()
-        self._build = threading.Lock()
+        self._building = threading.Lock()
 
-    def look_up(self, profile: TlsProfile) -> ssl.SSLContext | None:
+    def look_up(self, profile: TlsProfile) -> Loaded | None:
         with self._access:
-            context = self._contexts.pop(profile, None)
-            if context is not None:
-                self._contexts[profile] = context
-            return context
+            loaded = self._loaded.pop(profile, None)
+            if loaded is not None:
+                self._loaded[profile] = loaded
+            return loaded
 
-    def get(self, profile: TlsProfile) -> ssl.SSLContext:
-        context = self.look_up(profile)
-        if context is not None:
-            return context
-        with self._build:
-            context = self.look_up(profile)
-            if context is None:
-                context = build_context(profile)
+    def get(self, profile: TlsProfile) -> Loaded:
+        loaded = self.look_up(profile)
+        if loaded is not None:
+            return loaded
+        with self._building:
+            loaded = self.look_up(profile)
+            if loaded is None:
+                loaded = _build(profile)
                 with self._access:
-                    self._contexts[profile] = context
-                    if len(self._contexts) > _CACHE_SIZE:
-                        del self._contexts[next(iter(self._contexts))]
-        return context
+                    self._loaded[profile] = loaded
+                    if len(self._loaded) > _CACHE_SIZE:
+                        del self._loaded[next(iter(self._loaded))]
+        return loaded
 
 
 _CACHE = _ContextCache()
 
 
-async def load_contexts(profiles: Iterable[TlsProfile]) -> None:
-    """Build, in a thread, the contexts of *profiles* that do not exist yet.
+async def load_contexts(profiles: Iterable[TlsProfile]) -> dict[TlsProfile, Loaded]:
+    """Return the process's one context for each of *profiles*.
 
-    Args:
-        profiles: What :func:`context` will be asked for.
+    Those that do not exist yet are built in a thread.
 
     Raises:
         ConfigurationError: If any cannot be built; it names the problems of all of them.
     """
-    missing = [profile for profile in dict.fromkeys(profiles) if _CACHE.look_up(profile) is None]
-    if missing:
-        await asyncio.to_thread(_load, missing)
+    loaded: dict[TlsProfile, Loaded] = {}
+    missing: list[TlsProfile] = []
+    for profile in dict.fromkeys(profiles):
+        found = _CACHE.look_up(profile)
+        if found is None:
+            missing.append(profile)
+        else:
+            loaded[profile] = found
+    return loaded | await asyncio.to_thread(load, missing) if missing else loaded
 
 
-def _load(profiles: list[TlsProfile]) -> None:
+def load(profiles: Iterable[TlsProfile]) -> dict[TlsProfile, Loaded]:
+    """Do the same here and now. Blocks for tens of milliseconds for each that has to be built.
+
+    Raises:
+        ConfigurationError: As :func:`load_contexts`.
+    """
+    loaded: dict[TlsProfile, Loaded] = {}
     violations: dict[str, None] = {}
     for profile in profiles:
         try:
-            _CACHE.get(profile)
+            loaded[profile] = _CACHE.get(profile)
         except ConfigurationError as error:
             violations |= dict.fromkeys(error.violations)
     if violations:
         raise ConfigurationError(tuple(violations))
-
-
-def context(profile: TlsProfile) -> ssl.SSLContext:
-    """Return the process's one context for *profile*.
-
-    A look-up after :func:`load_contexts`; otherwise it builds the context, which blocks.
-
-    Raises:
-        ConfigurationError: If it has to be built and cannot be.
-    """
-    return _CACHE.get(profile)
+    return loaded

@@ -36,7 +36,8 @@ def setup(
 
     The factory is entered when the application starts and closed when it ends. Call it before
     other entries of ``cleanup_ctx`` are added that use sessions: they are left in reverse order.
-    A sub-application uses the set-up of the application that it is added to.
+    A sub-application uses the set-up of the application that it is added to; where both are set
+    up, the application does not start.
 
     Outbound calls of a handler get at most the time that its caller has left, by the inbound
     header that ``PROPAGATION__TIMEOUT_HEADER`` of the default client names.
@@ -50,13 +51,16 @@ def setup(
         registry: As for the factory; it is what ``/metrics`` shows.
 
     Raises:
-        RuntimeError: If *app* was set up already or has started.
+        RuntimeError: If *app* was set up already, has started or is a sub-application.
         ValueError: If *app* has a path that this adds.
     """
     if SERVICE in app:
         raise RuntimeError("this application is set up already: call platform_http.web.setup once")
     if app.pre_frozen:
-        raise RuntimeError("this application has started: call platform_http.web.setup before")
+        raise RuntimeError(
+            "this application has started, or is part of another, which is to be set up instead: "
+            "call platform_http.web.setup before"
+        )
     registry = REGISTRY if registry is None else registry
 
     def make_factory(settings: HttpSettings) -> SessionFactory:
@@ -73,6 +77,7 @@ def setup(
     # Outermost, so that calls of the application's own middlewares are bounded too.
     app.middlewares.insert(0, bound_by_caller)
     app.on_response_prepare.append(_close_while_draining)
+    app.on_shutdown.append(_begin_to_end)
     app.cleanup_ctx.append(_running_factory)
 
 
@@ -116,8 +121,29 @@ def factory(place: web.Request | web.Application) -> SessionFactory:
     return service.factory
 
 
+def _refuse_another_set_up(app: web.Application) -> None:
+    """Refuse a second factory, whose handlers would be drained and bounded by the wrong one.
+
+    Raises:
+        RuntimeError: If a sub-application, at any depth, was set up too.
+    """
+    for resource in app.router.resources():
+        below = resource.get_info().get("app")
+        if below is None:
+            continue
+        if SERVICE in below:
+            raise RuntimeError(
+                f"the sub-application {resource.canonical!r} is set up, and so is the application "
+                "that it is added to: call platform_http.web.setup for the outer one alone"
+            )
+        _refuse_another_set_up(below)
+
+
 async def _running_factory(app: web.Application) -> AsyncIterator[None]:
     service = app[SERVICE]
+    _refuse_another_set_up(app)
+    # Of an earlier run.
+    service.draining, service.ends_at = False, None
     settings = await asyncio.to_thread(service.load_settings)
     running = service.make_factory(settings)
     async with running:
@@ -126,13 +152,13 @@ async def _running_factory(app: web.Application) -> AsyncIterator[None]:
             yield
         finally:
             service.factory = None
-            await running.aclose(_remaining(service.ends_at))
+            await running.aclose(service.remaining())
 
 
-def _remaining(instant: float | None) -> float | None:
-    if instant is None:
-        return None
-    return max(0.0, instant - asyncio.get_running_loop().time())
+async def _begin_to_end(app: web.Application) -> None:
+    # Whatever runs the application closes the port before this; `serve` has begun by then.
+    service = app[SERVICE]
+    service.end_within(service.load_settings().client().shutdown.grace)
 
 
 async def _close_while_draining(request: web.Request, response: web.StreamResponse) -> None:

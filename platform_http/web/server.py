@@ -19,6 +19,8 @@ _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 _DRAIN_DELAY: Final = 5.0
 # For requests that were on their way when the port closed, on connections that are open.
 _LAST_REQUESTS: Final = 0.5
+# For cancelled handlers to end in.
+_CANCELLED: Final = 0.2
 _LOOK: Final = 0.02
 _NO_GRACE: Final = 0.02
 
@@ -51,8 +53,12 @@ async def serve(
     running is cancelled. A second signal ends the process at once. Whoever connects at the very
     moment at which the port closes is reset by the kernel, which is what *drain_delay* avoids.
 
-    ``aiohttp.web.run_app`` runs such an application too and keeps that order but for its
-    beginning: it closes the port without having been unready first.
+    ``aiohttp.web.run_app`` and ``AppRunner`` run such an application too, and it ends as above
+    from the moment at which they close the port, but for this: it was not unready first; an idle
+    connection is closed without waiting for a last request; the rest of a request's body is not
+    read; and handlers have, in place of ``SHUTDOWN__GRACE``, twice the runner's
+    ``shutdown_timeout`` of 60 seconds. Outbound calls that outlive both the handlers and the grace
+    are ended.
 
     Call it in the main thread: signals arrive nowhere else.
 
@@ -79,9 +85,9 @@ async def serve(
     # To aiohttp a timeout of 0 is none at all.
     grace = max(settings.client().shutdown.grace, _NO_GRACE)
     last_requests = min(_LAST_REQUESTS, grace / 4)
-    loop = asyncio.get_running_loop()
-    # aiohttp waits this long twice: before and after it tells handlers to end.
-    runner = web.AppRunner(app, shutdown_timeout=(grace - last_requests) / 2)
+    rest = min(_CANCELLED, grace / 10)
+    # It waits this long twice: before and after it tells handlers to end.
+    runner = _Runner(app, shutdown_timeout=rest / 2)
     with _first_signal() as stop:
         try:
             await runner.setup()
@@ -92,20 +98,58 @@ async def serve(
             await stop.wait()
             service.draining = True
             await asyncio.sleep(drain_delay)
-            service.ends_at = loop.time() + grace
+            service.end_within(grace)
             await site.stop()
-            await _answer_last_requests(runner, last_requests)
+            # The next response closes each that is open.
+            await _until_closed(runner, last_requests)
+            # Where a service tells its websockets to end.
+            await runner.shutdown()
+            await _finish_requests(runner, (service.remaining() or 0) - rest)
         finally:
             await runner.cleanup()
 
 
-async def _answer_last_requests(runner: web.AppRunner, seconds: float) -> None:
-    """Let open connections go on until all are closed; their next response closes each."""
+class _Runner(web.AppRunner):
+    """Runs the hooks of ``on_shutdown`` when it is told to, and not again in ``cleanup``."""
+
+    __slots__ = ("_was_shut_down",)
+
+    def __init__(self, app: web.Application, *, shutdown_timeout: float) -> None:
+        super().__init__(app, shutdown_timeout=shutdown_timeout)
+        self._was_shut_down = False
+
+    async def shutdown(self) -> None:
+        if not self._was_shut_down:
+            self._was_shut_down = True
+            await super().shutdown()
+
+
+async def _finish_requests(runner: web.AppRunner, seconds: float) -> None:
+    """Let requests in flight come to their end within *seconds*, and close other connections.
+
+    ``cleanup`` would read no more of a request's body, and forget what is not sent yet.
+    """
+    server = runner.server
+    assert server is not None
+
+    def close_idle() -> None:
+        for connection in server.connections:
+            if connection._current_request is None:  # noqa: SLF001 - nothing public tells it
+                connection.close()
+
+    await _until_closed(runner, seconds, look=close_idle)
+
+
+async def _until_closed(
+    runner: web.AppRunner, seconds: float, *, look: Callable[[], None] = lambda: None
+) -> None:
+    """Return when all connections are closed, or after *seconds*; call *look* now and then."""
     server = runner.server
     assert server is not None
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
-            while server.connections:  # noqa: ASYNC110 - aiohttp tells nobody of the last one
+            while server.connections:  # aiohttp tells nobody of the last one
+                look()
                 await asyncio.sleep(_LOOK)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -53,6 +54,18 @@ class Service:
 
             self.settings = load_settings()
         return self.settings
+
+    def end_within(self, seconds: float) -> None:
+        """Begin to end: outbound calls are given up *seconds* from now, unless sooner already."""
+        self.draining = True
+        if self.ends_at is None:
+            self.ends_at = asyncio.get_running_loop().time() + seconds
+
+    def remaining(self) -> float | None:
+        """Return how long outbound calls have, seconds >= 0; ``None`` leaves them their own."""
+        if self.ends_at is None:
+            return None
+        return max(0.0, self.ends_at - asyncio.get_running_loop().time())
 
     def open_circuits(self) -> list[dict[str, str]]:
         """Return client and origin of each open circuit that makes the service unready.

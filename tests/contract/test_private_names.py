@@ -10,7 +10,9 @@ from types import FunctionType
 
 import aiohttp
 import pytest
+from aiohttp import web
 from aiohttp.client_proto import ResponseHandler
+from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.connector import Connection
 from yarl import URL
 
@@ -30,6 +32,15 @@ def positional(*names: str) -> list[tuple[str, str]]:
     ("function", "expected"),
     [
         (aiohttp.BaseConnector.connect, positional("self", "req", "traces", "timeout")),
+        (
+            aiohttp.ClientRequest.write_bytes,
+            positional("self", "writer", "conn", "content_length"),
+        ),
+        (aiohttp.ClientRequest.update_transfer_encoding, positional("self")),
+        (
+            aiohttp.CookieJar.update_cookies_from_headers,
+            positional("self", "headers", "response_url"),
+        ),
         (
             aiohttp.BaseConnector._wait_for_available_connection,
             positional("self", "key", "traces"),
@@ -126,6 +137,26 @@ async def test_a_protocol_has_the_attributes_that_are_read() -> None:
     assert protocol.is_connected() is False
     protocol.force_close()
     assert protocol.should_close is True
+
+
+async def test_a_connection_of_a_server_tells_whether_a_handler_runs() -> None:
+    seen = []
+
+    async def handler(request: web.BaseRequest) -> web.Response:
+        seen.append(request.protocol._current_request is request)
+        return web.Response()
+
+    runner = web.ServerRunner(web.Server(handler))
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        async with aiohttp.ClientSession() as session, session.get(f"{site.name}/"):
+            (connection,) = runner.server.connections
+            seen.append(connection._current_request)
+    finally:
+        await runner.cleanup()
+    assert seen == [True, None]
 
 
 async def test_a_request_has_the_attributes_that_are_read_and_set() -> None:
@@ -241,3 +272,12 @@ async def test_updating_a_body_drops_the_length_that_the_caller_set() -> None:
         )
         await request.update_body(b"abc")
         assert request.headers["Content-Length"] == "3"
+
+
+def test_exceptions_are_made_from_these_attributes() -> None:
+    key = ConnectionKey("host", 80, False, True, None, None, None)
+    assert aiohttp.ClientConnectorError(key, OSError(1, "x"))._conn_key is key
+    assert {"proxy", "proxy_auth"} <= set(ConnectionKey._fields)
+    url = aiohttp.InvalidURL("http://a/")
+    url._url = "http://b/"
+    assert (str(url), url.url) == ("http://b/", "http://b/")

@@ -3,6 +3,7 @@ import ssl
 import aiohttp
 import pytest
 import trustme
+from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from platform_http.testing import FaultServer, ReceivedRequest
@@ -222,3 +223,46 @@ async def test_a_location_that_is_no_http_url_is_an_error_of_its_own(
     async with FaultServer([to(location)]) as server:
         with pytest.raises(error):
             await session.get(server.url)
+
+
+async def test_the_redirect_hook_runs_before_the_location_is_read() -> None:
+    async def elsewhere(session, context, parameters) -> None:
+        headers = CIMultiDict(parameters.response.headers)
+        headers["Location"] = "/changed"
+        # What the property was first asked for.
+        parameters.response._cache["headers"] = CIMultiDictProxy(headers)
+
+    config = aiohttp.TraceConfig()
+    config.on_request_redirect.append(elsewhere)
+    async with (
+        FaultServer([to("/next"), respond()]) as server,
+        aiohttp.ClientSession(trace_configs=[config]) as session,
+    ):
+        await session.get(server.url)
+        assert [request.target for request in server.requests] == ["/", "/changed"]
+
+
+async def test_the_request_class_gets_a_body_to_send_again_as_a_payload() -> None:
+    bodies = []
+
+    class Watching(aiohttp.ClientRequest):
+        def __init__(self, method: str, url: URL, **options) -> None:
+            bodies.append(options["data"])
+            super().__init__(method, url, **options)
+
+    async with (
+        FaultServer([to("/a", 307), to("/b", 303), respond()]) as server,
+        aiohttp.ClientSession(request_class=Watching) as session,
+    ):
+        await session.post(server.url, data=b"body")
+    assert bodies[0] == b"body"
+    assert bodies[1].size == 4
+    assert bodies[2] is None
+
+
+async def test_a_url_that_cannot_be_parsed_is_shown_before_any_hook_could_prevent_it(
+    session: aiohttp.ClientSession,
+) -> None:
+    for url in ("http://me:geheim@[host/", "ftp://host/?geheim"):
+        with pytest.raises(aiohttp.ClientError, match="geheim"):
+            await session.get(url)

@@ -4,7 +4,11 @@ import inspect
 
 import aiohttp
 import pytest
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.compression_utils import BrotliDecompressor, ZLibDecompressor
+from aiohttp.helpers import reify
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
+from aiohttp.http_parser import DeflateBuffer
 from aiohttp.streams import EmptyStreamReader
 
 from platform_http.testing import FaultServer
@@ -171,8 +175,9 @@ async def test_an_empty_body_is_a_reader_without_byte_counts(
 ) -> None:
     async with FaultServer() as server, session.head(server.url) as response:
         assert isinstance(response.content, EmptyStreamReader)
-        with pytest.raises(AttributeError):
-            _ = response.content.total_raw_bytes
+    # One for all of the process, and whatever was compressed leaves its count of bytes in it.
+    with pytest.raises(AttributeError):
+        _ = EmptyStreamReader().total_raw_bytes
 
 
 async def test_a_204_has_the_empty_reader_too(session: aiohttp.ClientSession) -> None:
@@ -361,3 +366,41 @@ async def test_a_response_class_may_make_content_a_property() -> None:
         assert response.touched == 0
         assert await response.read() == b"body"
         assert response.touched == 1
+
+
+class TestADecompressingBuffer:
+    async def test_tells_the_end_of_a_body_through_its_class(
+        self, session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        ended = []
+        feed_eof = DeflateBuffer.feed_eof
+
+        def watching(buffer: DeflateBuffer) -> None:
+            ended.append((buffer.encoding, buffer.size, type(buffer.out._protocol)))
+            feed_eof(buffer)
+
+        monkeypatch.setattr(DeflateBuffer, "feed_eof", watching)
+        headers, body = gzipped(b"x" * 1000)
+        async with FaultServer([respond(headers=headers, body=body)]) as server:
+            async with session.get(server.url) as response:
+                await response.read()
+        assert ended == [("gzip", len(body), ResponseHandler)]
+
+    def test_has_a_codec_that_knows_its_end_and_takes_more(self) -> None:
+        _, body = gzipped(b"x")
+        for decompressor in (ZLibDecompressor(encoding="gzip"), ZLibDecompressor("deflate")):
+            assert decompressor._decompressor.eof is False
+        decompressor = ZLibDecompressor(encoding="gzip")
+        first = decompressor._decompressor
+        assert decompressor.decompress_sync(body) == b"x"
+        # A new one after each member, so the end of the last is not seen in it.
+        assert decompressor._decompressor is not first
+
+    def test_asks_brotli_whether_it_is_finished(self) -> None:
+        names = BrotliDecompressor.data_available.fget.__code__.co_names
+        assert {"_obj", "is_finished"} <= set(names)
+
+
+def test_a_response_keeps_what_its_properties_were_asked_for_in_a_cache() -> None:
+    assert isinstance(inspect.getattr_static(aiohttp.ClientResponse, "headers"), reify)
+    assert "_cache" in inspect.getsource(aiohttp.ClientResponse.__init__)

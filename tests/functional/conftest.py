@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -15,6 +15,7 @@ from opentelemetry.trace import SpanKind
 from prometheus_client import CollectorRegistry
 
 import platform_http.testing
+from platform_http.auth import CredentialProvider
 from platform_http.factory import SessionFactory
 from platform_http.settings import HttpSettings
 
@@ -70,6 +71,8 @@ class Observed:
         *,
         middlewares: tuple[aiohttp.ClientMiddlewareType, ...] = (),
         trace_configs: tuple[aiohttp.TraceConfig, ...] = (),
+        providers: Mapping[str, CredentialProvider] | None = None,
+        clock: Callable[[], float] | None = None,
         **settings: object,
     ) -> AsyncIterator[SessionFactory]:
         """A factory that writes here; *settings* as for ``HttpSettings``."""
@@ -79,6 +82,8 @@ class Observed:
             tracer_provider=self.provider,
             middlewares=middlewares,
             trace_configs=trace_configs,
+            auth=providers,
+            clock=clock,
         ) as factory:
             yield factory
 

@@ -12,7 +12,19 @@ LOOSENED = {
     "TLS__VERIFY": {"tls": {"verify": False, "allow_insecure": True}},
     "COOKIES__UNSAFE": {"cookies": {"enabled": True, "unsafe": True}},
     "EGRESS__MODE": {"egress": {"mode": "off"}},
+    "EGRESS__ENFORCE": {"egress": {"enforce": False}},
+    "EGRESS__TRUST_PROXY": {"egress": {"mode": "public", "trust_proxy": True}},
     "REDIRECTS__MODE": {"redirects": {"mode": "follow"}},
+    "BASE_URL": {"base_url": "http://api.test/", "auth": {"scheme": "bearer", "token": "t"}},
+    "AUTH__TOKEN_URL": {
+        "base_url": "https://api.test/",
+        "auth": {
+            "scheme": "oauth2_client_credentials",
+            "token_url": "http://login.test/token",
+            "client_id": "c",
+            "client_secret": "s",
+        },
+    },
 }
 EXPORTED = "platform_http_insecure_settings"
 
@@ -56,7 +68,9 @@ async def test_a_client_without_settings_of_its_own_inherits_what_is_insecure(
 async def test_safe_settings_are_not_announced(
     observed: Observed, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with observed.factory():
+    loopback = {"base_url": "http://127.0.0.1:1/", "auth": {"scheme": "bearer", "token": "t"}}
+    in_the_clear = {"base_url": "http://api.test/"}
+    async with observed.factory(clients={"loopback": loopback, "in-the-clear": in_the_clear}):
         pass
     assert _warnings(caplog) == []
     assert observed.value(EXPORTED) == 0

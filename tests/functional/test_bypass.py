@@ -7,9 +7,14 @@ import asyncio
 import aiohttp
 import pytest
 
-from platform_http.errors import DeadlineExceededError, FactoryClosedError
+from platform_http.errors import (
+    DeadlineExceededError,
+    EgressDeniedError,
+    FactoryClosedError,
+    ResponseTooLargeError,
+)
 from platform_http.testing import FaultServer
-from platform_http.testing.actions import delay, hang, partial_body, respond
+from platform_http.testing.actions import close, delay, hang, partial_body, respond
 from tests.functional.conftest import Observed
 
 BRIEF = {"timeout": {"total": 0.2}}
@@ -93,3 +98,26 @@ async def test_the_callers_own_timeout_stays_its_own_without_middlewares(
         with pytest.raises(TimeoutError) as caught:
             await session.get(server.url, middlewares=(), timeout=aiohttp.ClientTimeout(total=0.1))
     assert not isinstance(caught.value, DeadlineExceededError)
+
+
+async def test_a_bypass_that_fails_is_counted_too(observed: Observed) -> None:
+    async with FaultServer([close()]) as server, observed.session() as session:
+        with pytest.raises(aiohttp.ServerDisconnectedError):
+            await session.get(server.url, middlewares=())
+    assert observed.value("platform_http_policy_bypass_total") == 1
+
+
+async def test_what_is_refused_before_it_is_sent_bypasses_nothing(observed: Observed) -> None:
+    async with observed.session() as session:
+        with pytest.raises(EgressDeniedError):
+            await session.get("http://169.254.169.254/", middlewares=())
+    assert observed.value("platform_http_policy_bypass_total") == 0
+
+
+async def test_a_body_that_is_too_large_is_one_without_middlewares_too(observed: Observed) -> None:
+    answer = respond(body=bytes(3_000_000))
+    async with FaultServer([answer]) as server:
+        async with observed.session(response={"max_body": 1_000_000}) as session:
+            async with session.get(server.url, middlewares=()) as response:
+                with pytest.raises(ResponseTooLargeError):
+                    await response.read()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import aiohttp
 import pytest
@@ -77,6 +78,42 @@ async def test_an_open_circuit_under_retry_makes_no_attempt(observed: Observed) 
     assert len(server.requests) == 4
     assert caught.value.attempts == 0
     assert observed.value("platform_http_retry_stops_total", reason="circuit_open") == 2
+    # Three attempts of the first call, one of the second, none of the third: a resend that the
+    # circuit refuses is none.
+    assert observed.value("platform_http_retries_total") == 2
+
+
+async def test_calls_of_an_open_circuit_that_is_probed_are_no_resends(observed: Observed) -> None:
+    settings = {"circuit_breaker": EAGER["circuit_breaker"], "retry": {"max_attempts": 3}}
+    async with FaultServer([respond(503)]) as server, observed.session(**settings) as session:
+        for _ in range(8):
+            with contextlib.suppress(CircuitOpenError):
+                await _call(session, server.url)
+            await asyncio.sleep(0.12)
+        probes = len(server.requests) - 4
+    assert probes >= 5
+    # Each probe fails, and what would follow it is refused.
+    assert observed.value("platform_http_retries_total") == 2
+
+
+async def test_a_circuit_that_only_observes_refuses_nothing_and_says_what_it_would(
+    observed: Observed,
+) -> None:
+    settings = {
+        "circuit_breaker": EAGER["circuit_breaker"] | {"mode": "observe", "open_duration_max": 60},
+        "retry": {"enabled": False},
+    }
+    settings["circuit_breaker"]["open_duration"] = 60
+    async with FaultServer([respond(503)]) as server, observed.session(**settings) as session:
+        for _ in range(6):
+            assert await _call(session, server.url) == 503
+    assert len(server.requests) == 6
+    rejections, state = "platform_http_rejections_total", "platform_http_circuit_state"
+    assert observed.value(rejections, reason="circuit_open_observed") == 2
+    assert observed.value(rejections) == 2
+    assert observed.value(state, state="open_observed") == 1
+    assert observed.value(state, state="open") == 0
+    assert observed.value("platform_http_circuit_transitions_total", to="open_observed") == 1
 
 
 async def test_a_half_open_circuit_lets_one_of_fifty_through_and_recovers(

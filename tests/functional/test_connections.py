@@ -85,6 +85,7 @@ async def test_the_pool_limit_holds(observed: Observed) -> None:
             assert server.connections <= 3
     assert len(server.requests) == 60
     assert observed.value("platform_http_pool_limit") == 3
+    assert observed.value("platform_http_pool_limit_per_host") == 3
 
 
 async def test_cancelled_waiters_take_no_slot_with_them(observed: Observed) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import traceback
+from http.cookies import CookieError
 
 import aiohttp
 import pytest
@@ -52,6 +53,17 @@ async def test_a_url_without_a_host_is_an_invalid_url(observed: Observed, url: s
     assert "geheim" not in str(caught.value)
 
 
+@pytest.mark.parametrize("options", [{}, {"middlewares": ()}], ids=["", "no middlewares"])
+async def test_a_cookie_with_an_impossible_name_is_a_client_error(
+    observed: Observed, options: dict[str, object]
+) -> None:
+    async with observed.session() as session:
+        with pytest.raises(aiohttp.ClientError, match="name of a cookie") as caught:
+            await session.get("http://127.0.0.1:1/", cookies={"ge heim": "x"}, **options)
+    assert isinstance(caught.value.__cause__, CookieError)
+    assert "ge heim" not in f"{caught.value!r} {caught.value.__cause__!r}"
+
+
 async def test_what_fails_before_any_hook_passes_unchanged(observed: Observed) -> None:
     async with observed.session() as session:
         with pytest.raises(aiohttp.NonHttpUrlClientError):
@@ -98,7 +110,8 @@ async def test_a_redirect_loop_ends(observed: Observed) -> None:
         async with observed.session() as session:
             with pytest.raises(aiohttp.TooManyRedirects):
                 await session.get(server.url)
-    assert len(server.requests) == 10
+    # REDIRECTS__MAX is 5.
+    assert len(server.requests) == 6
     assert observed.value("platform_http_calls_total", error_type="too_many_redirects") == 1
     observed.assert_quiet()
 

@@ -126,3 +126,13 @@ async def test_three_hundred_calls_and_sixty_cancels_leave_nothing(observed: Obs
         assert not session.connector._acquired
         assert observed.value("platform_http_concurrency_in_use") == 0
     observed.assert_quiet()
+
+
+async def test_the_hedge_of_a_resend_is_no_resend(observed: Observed) -> None:
+    script = [respond(503), hang(), respond(200, body=b"third")]
+    settings = HEDGED | {"retry": {"backoff_initial": 0.001, "backoff_max": 0.002}}
+    async with FaultServer(script) as server, observed.session(**settings) as session:
+        assert await _call(session, server.url) == (200, "third")
+    assert len(server.requests) == 3
+    assert observed.value("platform_http_retries_total", reason="503") == 1
+    assert observed.value("platform_http_hedges_total", result="won") == 1

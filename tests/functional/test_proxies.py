@@ -271,6 +271,43 @@ class TestWhatTheProxySees:
         assert secure.requests[0]["X-Api-Key"] == "canary-key"
         assert "Proxy-Authorization" not in secure.requests[0]
 
+    @pytest.mark.parametrize("is_configured", [True, False], ids=["configured", "another"])
+    @pytest.mark.parametrize("method", ["get", "ws_connect"])
+    async def test_is_no_default_header_where_a_request_names_the_proxy(
+        self,
+        observed: Observed,
+        secure: Upstream,
+        trust: dict[str, object],
+        method: str,
+        is_configured: bool,
+    ) -> None:
+        headers = {"X-Api-Key": "canary-key", "Authorization": "Bearer canary-token"}
+        async with recording_proxy() as recorder:
+            url = f"http://127.0.0.1:{recorder.port}"
+            proxy = {"url": url} if is_configured else {}
+            async with observed.session(proxy=proxy, tls=trust, headers=headers) as session:
+                with contextlib.suppress(aiohttp.WSServerHandshakeError):
+                    await getattr(session, method)(
+                        secure.url(), proxy=url, proxy_headers={"X-Own": "mine"}
+                    )
+
+        (head,) = recorder.heads
+        assert head.startswith("CONNECT ")
+        assert "X-Own: mine" in head
+        assert "canary" not in head
+        assert "Proxy-Authorization" not in head
+        assert secure.requests[0]["Authorization"] == "Bearer canary-token"
+
+    async def test_is_no_login_made_of_the_default_authorization(
+        self, observed: Observed, plain: Upstream
+    ) -> None:
+        async with recording_proxy() as recorder:
+            async with observed.session(headers={"Authorization": "Bearer canary"}) as session:
+                url = plain.url("127.0.0.1")
+                await session.get(url, proxy=f"http://127.0.0.1:{recorder.port}")
+
+        assert "Proxy-Authorization" not in recorder.heads[0]
+
     async def test_is_one_connect_for_a_connection_that_is_kept_alive(
         self, observed: Observed, secure: Upstream, trust: dict[str, object]
     ) -> None:

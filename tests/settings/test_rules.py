@@ -185,6 +185,36 @@ PAIRS = [
         "egress.mode is public, but behind a proxy only the proxy sees addresses",
     ),
     (
+        {"egress": {"mode": "allowlist"}},
+        {"egress": {"mode": "allowlist", "allowed_hosts": ["api.test"]}},
+        "egress.mode is allowlist without a list; set PLATFORM_HTTP_EGRESS__ALLOWED_HOSTS",
+    ),
+    (
+        {"egress": {"mode": "allowlist", "denied_hosts": ["api.test"]}},
+        {"egress": {"mode": "allowlist", "allowed_networks": ["10.0.0.0/8"]}},
+        "egress.mode is allowlist without a list; set PLATFORM_HTTP_EGRESS__ALLOWED_HOSTS",
+    ),
+    (
+        {"egress": {"allowed_hosts": ["api.test"]}},
+        {"egress": {"allowed_hosts": []}},
+        "egress.allowed_hosts has no effect unless PLATFORM_HTTP_EGRESS__MODE is allowlist",
+    ),
+    (
+        {"egress": {"mode": "public", "allowed_hosts": ["api.test"]}},
+        {"egress": {"mode": "public", "denied_hosts": ["api.test"], "allowed_ports": [81]}},
+        "egress.allowed_hosts has no effect unless egress.mode is allowlist",
+    ),
+    (
+        {"egress": {"mode": "off", "denied_hosts": ["api.test"]}},
+        {"egress": {"denied_hosts": ["api.test"]}},
+        "egress.denied_hosts has no effect while egress.mode is off; remove it or choose",
+    ),
+    (
+        {"egress": {"mode": "off", "allowed_networks": ["10.0.0.0/8"]}},
+        {"egress": {"mode": "off", "enforce": False}},
+        "egress.allowed_networks has no effect while egress.mode is off",
+    ),
+    (
         {"auth": {"scheme": "basic", "username": "u"}},
         {"auth": {"scheme": "basic", "username": "u", "password": "p"}},
         "auth.scheme is basic; set PLATFORM_HTTP_AUTH__PASSWORD",
@@ -221,6 +251,66 @@ PAIRS = [
             }
         },
         "auth.scheme is oauth2_client_credentials; set PLATFORM_HTTP_AUTH__CLIENT_SECRET",
+    ),
+    (
+        {"auth": {"username": "u"}},
+        {"auth": {"scheme": "basic", "username": "u", "password": "p"}},
+        "auth.username has no effect unless PLATFORM_HTTP_AUTH__SCHEME is basic or digest; set",
+    ),
+    (
+        {"auth": {"scheme": "bearer", "token": "t", "audience": "a"}},
+        {"auth": {"scheme": "bearer", "token": "t"}},
+        "auth.audience has no effect unless auth.scheme is oauth2_client_credentials",
+    ),
+    (
+        {
+            "auth": {"scheme": "basic", "username": "u", "password": "p"},
+            "clients": {"a": {"auth": {"scheme": "bearer", "token": "t", "password": "p"}}},
+        },
+        {
+            "auth": {"scheme": "basic", "username": "u", "password": "p"},
+            "clients": {"a": {"auth": {"scheme": "bearer", "token": "t"}}},
+        },
+        "clients.a.auth.password has no effect unless clients.a.auth.scheme is basic or digest",
+    ),
+    (
+        {"auth": {"scheme": "basic", "username": "u:v", "password": "p"}},
+        {"auth": {"scheme": "basic", "username": "u", "password": "p:q"}},
+        "auth.username holds a colon",
+    ),
+    (
+        {"auth": {"scheme": "bearer", "token": "canary\n"}},
+        {"auth": {"scheme": "bearer", "token": "a-._~+/=Z9"}},
+        "auth.token holds characters that no token has",
+    ),
+    (
+        {
+            "auth": {
+                "scheme": "oauth2_client_credentials",
+                "token_url": "https://u:canary@login.test/token",
+                "client_id": "c",
+                "client_secret": "s",
+            }
+        },
+        {
+            "auth": {
+                "scheme": "oauth2_client_credentials",
+                "token_url": "https://login.test/u:p@token",
+                "client_id": "c",
+                "client_secret": "s",
+            }
+        },
+        "auth.token_url holds credentials; move them to auth.client_id and auth.client_secret",
+    ),
+    (
+        {"headers": {"authorization": "x"}, "auth": {"scheme": "bearer", "token": "t"}},
+        {"headers": {"X-Api-Key": "x"}, "auth": {"scheme": "bearer", "token": "t"}},
+        "headers holds Authorization, which auth.scheme provides",
+    ),
+    (
+        {"base_url": "https://u:canary@api.test/", "auth": {"scheme": "bearer", "token": "t"}},
+        {"base_url": "https://api.test/", "auth": {"scheme": "bearer", "token": "t"}},
+        "base_url holds credentials, which auth.scheme provides",
     ),
 ]
 
@@ -291,8 +381,36 @@ def test_a_quota_in_memory_needs_no_library(monkeypatch):
     assert _broken(rate_limit={"store": "memory://"}) == []
 
 
+def test_a_mode_for_one_client_leaves_the_default_lists_behind(load):
+    settings = load(
+        EGRESS__MODE="allowlist",
+        EGRESS__ALLOWED_HOSTS="api.test",
+        EGRESS__DENIED_HOSTS="no.test",
+        CLIENTS__HOOKS__EGRESS__MODE="public",
+        CLIENTS__TOOL__EGRESS__MODE="off",
+    )
+    assert settings.client("tool").egress.mode == "off"
+
+
+def test_a_list_for_one_client_needs_a_mode_that_uses_it(violations):
+    lines = violations(
+        EGRESS__MODE="allowlist",
+        EGRESS__ALLOWED_HOSTS="api.test",
+        CLIENTS__HOOKS__EGRESS__MODE="public",
+        CLIENTS__HOOKS__EGRESS__ALLOWED_HOSTS="hooks.test",
+    )
+    assert lines == (
+        (
+            "PLATFORM_HTTP_CLIENTS__HOOKS__EGRESS__ALLOWED_HOSTS has no effect unless "
+            "PLATFORM_HTTP_CLIENTS__HOOKS__EGRESS__MODE is allowlist; set that or remove this"
+        ),
+    )
+
+
 def test_a_contradiction_and_a_missing_policy_are_told_together(violations):
-    lines = violations(EGRESS__MODE="public", PROXY__URL="http://proxy.test")
+    lines = violations(
+        EGRESS__MODE="public", PROXY__URL="http://proxy.test", WEB__STATUS_PAGE="true"
+    )
     assert any("only the proxy sees" in line for line in lines)
     assert any("not available yet" in line for line in lines)
 

@@ -36,6 +36,8 @@ def _value(settings: HttpSettings, path: str) -> object:
         ("DNS__HAPPY_EYEBALLS_DELAY", "none", None),
         ("DNS__CACHE_TTL", "0", 0.0),
         ("TLS__MIN_VERSION", "1.3", "1.3"),
+        ("TLS__RELOAD_INTERVAL", "0.1", 0.1),
+        ("TLS__RELOAD_INTERVAL", "none", math.inf),
         ("TLS__CERT_FILE", "/run/tls.pem", Path("/run/tls.pem")),
         ("TLS__CERT_FILE", "none", None),
         ("PROXY__FROM_ENV", "TRUE", True),
@@ -94,6 +96,9 @@ def test_text_becomes_a_value(load, variable, text, expected):
         ("TLS__VERIFY", "maybe", "is neither true nor false"),
         ("TLS__VERIFY", "", "is empty"),
         ("TLS__MIN_VERSION", "1.1", "is none of the accepted words"),
+        ("TLS__RELOAD_INTERVAL", "1e-9", "is too small"),
+        ("TLS__RELOAD_INTERVAL", "0.09", "is too small"),
+        ("TLS__RELOAD_INTERVAL", "0", "is zero"),
         ("TLS__PINS", "abc", "holds something that is not a SHA-256 digest in base64"),
         ("TLS__CERT_FILE", "", "is empty"),
         ("PROXY__USERNAME", "", "is empty"),
@@ -249,7 +254,7 @@ def test_all_violations_are_told_at_once(violations):
         TLS__VERIFY="false",
         TLS__TRUST="file",
         UNKNOWN__THING="1",
-        EGRESS__MODE="public",
+        EGRESS__MODE="allowlist",
         CLIENTS__A__TIMEOUT__ATTEMPT="0",
     )
     named = {line.split()[0].removeprefix("PLATFORM_HTTP_") for line in lines}

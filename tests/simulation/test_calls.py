@@ -119,7 +119,10 @@ def test_a_call_ends_at_its_deadline_also_within_an_attempt():
 
 def test_a_call_whose_resend_is_refused_fails_with_what_it_was_told_before():
     # They all fail at once. The circuit is open by the time of their resends.
-    assert play(scene(trouble("status"), calls=40), CONCURRENCY__LIMIT=0).errors == {"503": 40}
+    report = play(scene(trouble("status"), calls=40), CONCURRENCY__LIMIT=0)
+    assert report.errors == {"503": 40}
+    # What was refused was not resent.
+    assert report.resends == report.sent["api"] - 40
 
 
 def test_an_open_circuit_refuses_and_a_probe_closes_it():

@@ -8,10 +8,12 @@ import itertools
 import aiohttp
 import pytest
 
-from platform_http.errors import DeadlineExceededError, PoolTimeoutError
+from platform_http.errors import DeadlineExceededError, EgressDeniedError, PoolTimeoutError
 from platform_http.testing import FaultServer
 from platform_http.testing.actions import hang, partial_body, reset, respond
 from tests.functional.conftest import Observed
+from tests.policies.fake_clock import FakeClock
+from tests.token_server import token_server
 
 
 async def test_story_26_a_token_that_is_refreshed_in_the_middle_of_a_retry_is_used_from_there_on(
@@ -42,6 +44,27 @@ async def test_story_26_a_token_that_is_refreshed_in_the_middle_of_a_retry_is_us
     assert observed.value("platform_http_calls_total") == 1
     # What is signed by us is fresh on every attempt.
     assert len({request.headers["traceparent"] for request in server.requests}) == 4
+
+
+async def test_story_26_a_provider_signs_every_attempt_with_the_token_of_that_moment(
+    observed: Observed,
+) -> None:
+    clock = FakeClock()
+    script = {1: respond(503), 2: reset(), 3: respond(401), 4: respond(200)}
+
+    def act(request):
+        # Longer than a token lives.
+        clock.advance(60)
+        return script[len(api.requests)]
+
+    async with token_server(lifetime=50) as tokens, FaultServer(act) as api:
+        client = {"base_url": str(api.url), "auth": tokens.settings, "retry": {"max_attempts": 4}}
+        async with observed.factory(clock=clock, **client) as factory:
+            async with factory.session().get("x") as response:
+                assert response.status == 200
+    sent = [request.headers["Authorization"] for request in api.requests]
+    assert sent == [f"Bearer canary-token-{number}" for number in (1, 2, 3, 4)]
+    assert observed.value("platform_http_calls_total", client="default") == 1
 
 
 async def test_story_26_what_stands_innermost_signs_every_attempt_afresh(
@@ -95,3 +118,20 @@ async def test_story_28_the_deadline_holds_without_middlewares(observed: Observe
                 with pytest.raises(DeadlineExceededError):
                     await session.get(server.url, middlewares=())
     assert len(server.requests) == 1
+
+
+async def test_story_28_the_egress_policy_holds_and_counts_without_middlewares(
+    observed: Observed,
+) -> None:
+    metadata = "http://169.254.169.254/latest/meta-data/"
+    script = [respond(307, headers={"Location": metadata})]
+    async with FaultServer(script) as server, observed.session() as session:
+        for sent, url in enumerate((metadata, server.url)):
+            with pytest.raises(EgressDeniedError) as caught:
+                await session.get(url, middlewares=())
+            assert caught.value.reason == "link_local"
+            assert caught.value.attempts == sent
+    assert len(server.requests) == 1
+    assert observed.value("platform_http_egress_denied_total", reason="link_local") == 2
+    assert observed.value("platform_http_calls_total", outcome="rejected") == 1
+    assert observed.value("platform_http_calls_total", outcome="error") == 1

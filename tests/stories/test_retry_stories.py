@@ -129,7 +129,8 @@ async def test_story_07_a_post_whose_connection_was_refused_is_resent(observed: 
     settings = {"retry": {"backoff_initial": 0.3, "backoff_max": 0.3}, "timeout": {"total": 20}}
     async with observed.session(**settings) as session:
         call = asyncio.create_task(session.post(f"http://127.0.0.1:{port}/", data=b"pay"))
-        while not observed.value("platform_http_retries_total"):  # noqa: ASYNC110 - no event tells
+        tokens = "platform_http_retry_budget_tokens"
+        while not 0 < observed.value(tokens) < 100:  # noqa: ASYNC110 - no event tells
             await asyncio.sleep(0.001)
         async with FaultServer(port=port) as server:
             async with await call as response:

@@ -101,6 +101,7 @@ class Scene:
             base_origin=base_origin,
             can_resend=can_resend,
             pool_limit=100,
+            pool_limit_per_host=20,
             concurrency_limit=concurrency_limit,
         )
         self.loop = asyncio.new_event_loop()

@@ -107,6 +107,7 @@ def work(stay):
     call.close("success", "", scene.now)
     still_open, _ = scene.attempt(scene.call())
     scene.metrics.insecure_settings.labels("billing", "TLS__VERIFY").set(1)
+    scene.telemetry.certificate_seen("", "client", float(sys.argv[2]))
     scene.telemetry.budget_changed(attempt.origin, 60.0)
     scene.telemetry.concurrency_changed(attempt.origin, 3)
     scene.close()
@@ -165,7 +166,7 @@ def test_workers_share_one_page_in_multiprocess_mode(tmp_path):
         assert len(found) == 1, (name, found)
         return found[0]
 
-    workers = [start("work") for _ in range(2)]
+    workers = [start("work", expires) for expires in ("4e9", "3e9")]
     try:
         for worker in workers:
             assert worker.stdout.readline() == "ready\n"
@@ -182,6 +183,8 @@ def test_workers_share_one_page_in_multiprocess_mode(tmp_path):
         assert value(samples, "platform_http_concurrency_limit") == 40
         assert value(samples, "platform_http_insecure_settings") == 1
         assert value(samples, "platform_http_build_info") == 1
+        expiry = "platform_http_tls_certificate_expiry_timestamp_seconds"
+        assert value(samples, expiry, side="client") == 3e9
         assert not [sample for sample in samples.values() if sample.exemplar]
     finally:
         for worker in workers:

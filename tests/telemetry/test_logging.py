@@ -91,7 +91,7 @@ def test_a_resend_is_debug(scene, records):
     (record,) = records
     assert record.levelno == logging.DEBUG
     assert record.getMessage() == (
-        "attempt 1 to http://api.example.com:80 failed: 503, resending in 0.125 s "
+        "attempt 1 to http://api.example.com:80 failed: 503, resent after 0.125 s "
         "(client 'billing')"
     )
 

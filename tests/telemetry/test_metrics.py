@@ -66,6 +66,14 @@ CONTRACT = {
     "platform_http_rate_limit_store_errors": ("counter", "client"),
     "platform_http_hedges": ("counter", "client result"),
     "platform_http_pool_limit": ("gauge", "client"),
+    "platform_http_pool_limit_per_host": ("gauge", "client"),
+    "platform_http_egress_denied": ("counter", "client reason"),
+    "platform_http_tls_certificate_expiry_timestamp_seconds": (
+        "gauge",
+        "client server_address side",
+    ),
+    "platform_http_tls_reloads": ("counter", "client result"),
+    "platform_http_token_refreshes": ("counter", "client result"),
     "platform_http_insecure_settings": ("gauge", "client setting"),
     "platform_http_policy_bypass": ("counter", "client"),
     "platform_http_telemetry_errors": ("counter", "client hook"),
@@ -94,6 +102,10 @@ def exercise(scene):
     telemetry.rate_limit_store_failed()
     telemetry.hedge_ended("won")
     telemetry.policy_bypassed(call)
+    telemetry.egress_denied("link_local")
+    telemetry.certificate_seen("api.example.com", "peer", 4e9)
+    telemetry.tls_reloaded("success")
+    telemetry.token_refreshed("failure")
     telemetry.connection_opened(ORIGIN)
     telemetry.connection_idle(ORIGIN)
     telemetry.connection_reused(ORIGIN)
@@ -311,6 +323,7 @@ def test_decisions_of_policies_are_counted(scene):
     assert scene.sample("platform_http_policy_bypass_total") == 1
     assert scene.sample("platform_http_insecure_settings", setting="TLS__VERIFY") == 1
     assert scene.sample("platform_http_pool_limit") == 100
+    assert scene.sample("platform_http_pool_limit_per_host") == 20
 
 
 def test_a_retry_budget_shows_what_was_left_at_its_last_change(scene):
@@ -387,6 +400,53 @@ def test_a_hedge_that_ended_in_no_known_way_makes_no_series(scene):
     assert scene.sample("platform_http_telemetry_errors_total", hook="hedge_ended") == 1
 
 
+def test_refused_destinations_are_counted_by_their_reason(scene):
+    for reason in ("link_local", "link_local", "port"):
+        scene.telemetry.egress_denied(reason)
+    assert scene.sample("platform_http_egress_denied_total", reason="link_local") == 2
+    assert scene.sample("platform_http_egress_denied_total", reason="port") == 1
+
+
+@pytest.mark.parametrize(
+    ("hook", "name"),
+    [("tls_reloaded", "tls_reloads_total"), ("token_refreshed", "token_refreshes_total")],
+)
+def test_what_is_renewed_is_counted_from_zero_on(scene, hook, name):
+    def results():
+        return tuple(
+            scene.sample(f"platform_http_{name}", result=result)
+            for result in ("success", "failure")
+        )
+
+    assert results() == (0, 0)
+    for result in ("success", "failure", "failure", "unheard of"):
+        getattr(scene.telemetry, hook)(result)
+    assert results() == (1, 2)
+    assert scene.sample("platform_http_telemetry_errors_total", hook=hook) == 1
+
+
+EXPIRY = "platform_http_tls_certificate_expiry_timestamp_seconds"
+
+
+def test_the_end_of_a_certificate_is_that_of_the_one_seen_last(scene):
+    scene.telemetry.certificate_seen("", "client", 1e9)
+    for expires in (2e9, 3e9, 2.5e9):
+        scene.telemetry.certificate_seen("api.example.com", "peer", expires)
+    peer = {"server_address": "api.example.com", "side": "peer"}
+    assert scene.sample(EXPIRY, **peer) == 2.5e9
+    assert scene.sample(EXPIRY, side="client") == 1e9
+
+
+def test_certificates_beyond_the_first_hundred_show_the_one_that_ends_first(scene):
+    for index in range(130):
+        scene.telemetry.certificate_seen(f"h{index}.example.com", "peer", 2e9 - index)
+    scene.telemetry.certificate_seen("h129.example.com", "peer", 3e9)
+    scene.telemetry.certificate_seen("h0.example.com", "peer", 3e9)
+    assert len(label_values(scene, EXPIRY, "server_address")) == 101
+    assert scene.sample(EXPIRY, server_address="_OTHER", side="peer") == 2e9 - 129
+    assert scene.sample(EXPIRY, server_address="h0.example.com", side="peer") == 3e9
+
+
 def circuit(scene, **server):
     return {
         state: scene.sample("platform_http_circuit_state", **(server or SERVER), state=state)
@@ -417,6 +477,59 @@ def test_a_transition_moves_the_one_to_the_new_state(scene):
     # An attempt that comes later does not close it.
     scene.attempt(scene.call(url_template="/other"))
     assert circuit(scene)["half_open"] == 1
+
+
+def test_a_circuit_that_only_observes_has_states_and_transitions_of_its_own(make_scene):
+    scene = make_scene(circuit_breaker="observe")
+    scene.attempt(scene.call())
+    scene.telemetry.circuit_changed(ORIGIN, "closed", "open", enforced=False)
+    scene.telemetry.rejected(scene.call(), ORIGIN, "circuit_open", enforced=False)
+    assert circuit(scene) == {"closed": None, "open": None, "half_open": None}
+    state, transitions = "platform_http_circuit_state", "platform_http_circuit_transitions_total"
+    rejections = "platform_http_rejections_total"
+    assert scene.sample(state, **SERVER, state="closed_observed") == 0
+    assert scene.sample(state, **SERVER, state="open_observed") == 1
+    assert scene.sample(transitions, **SERVER, to="open_observed") == 1
+    assert scene.sample(transitions, **SERVER, to="open") is None
+    assert scene.sample(rejections, **SERVER, reason="circuit_open_observed") == 1
+    assert scene.sample(rejections, **SERVER, reason="circuit_open") is None
+
+
+def test_a_circuit_that_observed_in_an_earlier_session_is_no_longer_shown_as_such(make_scene):
+    registry = CollectorRegistry()
+    for mode in ("observe", "enforce"):
+        scene = make_scene(circuit_breaker=mode, registry=registry)
+        scene.attempt(scene.call())
+    assert circuit(scene) == {"closed": 1, "open": 0, "half_open": 0}
+    for state in ("closed_observed", "open_observed", "half_open_observed"):
+        assert scene.sample("platform_http_circuit_state", **SERVER, state=state) == 0
+
+
+def test_what_alerts_take_the_increase_of_is_counted_from_zero_on(scene):
+    scene.attempt(scene.call())
+    for state in ("closed", "open", "half_open"):
+        name = "platform_http_circuit_transitions_total"
+        assert scene.sample(name, **SERVER, to=state) == 0
+    for reason in ("circuit_open", "concurrency_limited"):
+        assert scene.sample("platform_http_rejections_total", **SERVER, reason=reason) == 0
+    assert scene.sample("platform_http_retry_stops_total", reason="budget") == 0
+
+
+def test_what_no_policy_can_refuse_is_not_counted(make_scene):
+    scene = make_scene(circuit_breaker="off", concurrency_limit=0, can_resend=False)
+    scene.attempt(scene.call())
+    rejections = "platform_http_rejections_total"
+    assert scene.sample(rejections, **SERVER, reason="circuit_open") is None
+    assert scene.sample(rejections, **SERVER, reason="concurrency_limited") is None
+    assert scene.sample("platform_http_retry_stops_total", reason="budget") is None
+
+
+def test_a_destination_that_is_only_observed_to_be_denied_is_told_apart(scene):
+    scene.telemetry.egress_denied("private", enforced=False)
+    assert scene.sample("platform_http_egress_denied_total", reason="private_observed") == 1
+    rejections = "platform_http_rejections_total"
+    assert scene.sample(rejections, reason="egress_denied_observed") == 1
+    assert scene.sample(rejections, reason="egress_denied") is None
 
 
 def test_a_new_session_on_the_same_registry_begins_with_closed_circuits(make_scene):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+import math
 import socket
 from typing import TYPE_CHECKING
 
@@ -144,3 +146,31 @@ async def test_an_empty_answer_is_a_dns_error() -> None:
         await addresses(dns._OnlyOsErrors(NoAnswers()), "api.test")
 
     assert caught.value.errno == socket.EAI_NONAME
+
+
+class _Silent(AbstractResolver):
+    closed = False
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        await asyncio.get_running_loop().create_future()
+        raise AssertionError
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+class TestABoundedResolver:
+    async def test_gives_an_answer_up_in_time(self) -> None:
+        silent = _Silent()
+        bounded = dns.bounded(silent, 0.02)
+        with pytest.raises(socket.gaierror, match="no answer in time") as caught:
+            await bounded.resolve("api.test")
+        assert caught.value.errno == socket.EAI_AGAIN
+        await bounded.close()
+        assert silent.closed
+
+    async def test_that_has_all_the_time_is_left_alone(self) -> None:
+        silent = _Silent()
+        assert dns.bounded(silent, math.inf) is silent

@@ -59,6 +59,10 @@ def trusting(certificates: Certificates, **values: object) -> TlsProfile:
     return profile(trust="file", ca_file=certificates.ca_file, **values)
 
 
+def context_of(loaded: TlsProfile) -> ssl.SSLContext:
+    return tls.load([loaded])[loaded].context
+
+
 def violations(refused: TlsProfile) -> tuple[str, ...]:
     with pytest.raises(ConfigurationError) as caught:
         build_context(refused)
@@ -166,7 +170,7 @@ class TestTheContext:
 
         context = build_context(trusting(certificates))
 
-        assert type(context) is ssl.SSLContext
+        assert not isinstance(context, truststore.SSLContext)
         assert context.cert_store_stats()["x509_ca"] == 1
 
     def test_trusts_what_certifi_ships_when_told_to(self) -> None:
@@ -484,7 +488,7 @@ class TestSharing:
     ) -> None:
         await load_contexts([trusting(certificates), trusting(certificates)])
 
-        assert tls.context(trusting(certificates)) is tls.context(trusting(certificates))
+        assert context_of(trusting(certificates)) is context_of(trusting(certificates))
         assert len(builds) == 1
 
     async def test_builds_off_the_event_loop(
@@ -504,10 +508,10 @@ class TestSharing:
         assert len(builds) == 2
 
     async def test_gives_a_changed_file_a_new_context(self, certificates: Certificates) -> None:
-        before = tls.context(trusting(certificates))
+        before = context_of(trusting(certificates))
         certificates.ca_file.write_bytes(certificates.ca_file.read_bytes() + b"\n")
 
-        assert tls.context(trusting(certificates)) is not before
+        assert context_of(trusting(certificates)) is not before
 
     async def test_reports_the_problems_of_all_profiles_once(
         self, certificates: Certificates, tmp_path: Path
@@ -533,7 +537,7 @@ class TestSharing:
             await load_contexts([profile(trust="file", ca_file=path)])
         shutil.copy(certificates.ca_file, path)
 
-        assert tls.context(profile(trust="file", ca_file=path)).cert_store_stats()["x509_ca"] == 1
+        assert context_of(profile(trust="file", ca_file=path)).cert_store_stats()["x509_ca"] == 1
 
     async def test_builds_once_for_threads_that_ask_at_the_same_time(
         self, certificates: Certificates, builds: list[str]
@@ -542,7 +546,7 @@ class TestSharing:
 
         def ask() -> ssl.SSLContext:
             together.wait(5)
-            return tls.context(trusting(certificates))
+            return context_of(trusting(certificates))
 
         contexts = await asyncio.gather(*(asyncio.to_thread(ask) for _ in range(4)))
 
@@ -552,7 +556,7 @@ class TestSharing:
     def test_answers_from_the_cache_while_another_context_is_being_built(
         self, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        known = tls.context(trusting(certificates))
+        known = context_of(trusting(certificates))
         building, go_on = threading.Event(), threading.Event()
 
         def slow(unknown: TlsProfile) -> ssl.SSLContext:
@@ -561,11 +565,11 @@ class TestSharing:
             return build_context(unknown)
 
         monkeypatch.setattr(tls, "build_context", slow)
-        thread = threading.Thread(target=tls.context, args=[profile(trust="certifi")])
+        thread = threading.Thread(target=context_of, args=[profile(trust="certifi")])
         thread.start()
         assert building.wait(5)
 
-        assert tls.context(trusting(certificates)) is known
+        assert context_of(trusting(certificates)) is known
 
         go_on.set()
         thread.join()
@@ -579,9 +583,38 @@ class TestSharing:
             trusting(certificates, min_version="1.3"),
             profile(verify=False, allow_insecure=True),
         )
-        kept, forgotten = tls.context(oldest), tls.context(middle)
-        tls.context(oldest)
-        tls.context(newest)
+        kept, forgotten = context_of(oldest), context_of(middle)
+        context_of(oldest)
+        context_of(newest)
 
-        assert tls.context(oldest) is kept
-        assert tls.context(middle) is not forgotten
+        assert context_of(oldest) is kept
+        assert context_of(middle) is not forgotten
+
+    def test_a_file_that_is_swapped_while_it_is_read_is_not_kept_as_what_it_was(
+        self,
+        certificates: Certificates,
+        strangers: Certificates,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        ca_file = tmp_path / "ca.pem"
+        ca_file.write_bytes(certificates.ca_pem)
+        seen = TlsProfile.of(TlsSettings(trust="file", ca_file=ca_file))
+        build = tls.build_context
+
+        def swap_and_build(profile: TlsProfile) -> ssl.SSLContext:
+            ca_file.rename(tmp_path / "away")
+            ca_file.write_bytes(strangers.ca_pem)
+            return build(profile)
+
+        with monkeypatch.context() as racing:
+            racing.setattr(tls, "build_context", swap_and_build)
+            with pytest.raises(ConfigurationError) as caught:
+                context_of(seen)
+        assert caught.value.violations == (
+            "TLS__CA_FILE: the file is being written; try again when it is complete",
+        )
+        (tmp_path / "away").replace(ca_file)
+
+        (anchor,) = context_of(seen).get_ca_certs(binary_form=True)
+        assert ssl.DER_cert_to_PEM_cert(anchor).split() == certificates.ca_pem.decode().split()

@@ -14,6 +14,7 @@ from yarl import URL
 from platform_http.cli.demo.script import Fault
 
 if TYPE_CHECKING:
+    import ssl
     from random import Random
     from types import TracebackType
 
@@ -39,6 +40,7 @@ class Upstream:
         rng: Decides which requests get a fault, and spreads the latencies.
         host: Address to listen on.
         port: Port to listen on; 0 takes a free one.
+        tls: What it speaks TLS with; ``None`` for plain HTTP.
 
     Attributes:
         script: As given.
@@ -46,13 +48,20 @@ class Upstream:
     """
 
     def __init__(
-        self, script: Script, rng: Random, *, host: str = _LOOPBACK, port: int = 0
+        self,
+        script: Script,
+        rng: Random,
+        *,
+        host: str = _LOOPBACK,
+        port: int = 0,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.script = script
         self.phase: Phase = script.phases[0]
         self._rng = rng
         self._host = host
         self._wanted_port = port
+        self._tls = tls
         self._server = web.Server(self._answer, handler_cancellation=True, access_log=None)
         self._runner = web.ServerRunner(self._server, shutdown_timeout=_SHUTDOWN)
         self._site: web.TCPSite | None = None
@@ -60,7 +69,8 @@ class Upstream:
     @property
     def url(self) -> URL:
         """The root URL, the same for the whole day."""
-        return URL.build(scheme="http", host=self._host, port=self._port, path="/")
+        scheme = "http" if self._tls is None else "https"
+        return URL.build(scheme=scheme, host=self._host, port=self._port, path="/")
 
     @property
     def _port(self) -> int:
@@ -102,7 +112,9 @@ class Upstream:
                 connection.force_close()
 
     async def _listen(self) -> None:
-        self._site = web.TCPSite(self._runner, self._host, self._port, reuse_port=True)
+        self._site = web.TCPSite(
+            self._runner, self._host, self._port, reuse_port=True, ssl_context=self._tls
+        )
         await self._site.start()
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:

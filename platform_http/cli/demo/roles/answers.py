@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING
 import aiohttp
 from aiohttp import hdrs, web
 
-from platform_http.errors import CircuitOpenError, RateLimitedError, RequestRejectedError
+from platform_http.errors import (
+    CircuitOpenError,
+    EgressDeniedError,
+    RateLimitedError,
+    RequestRejectedError,
+)
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -21,8 +26,8 @@ class Answer:
 
     Args:
         body: The decoded JSON; ``None`` if the call failed.
-        status: What to answer if nothing can be done without it: 502, 503 or 504; 0 if there is a
-            body.
+        status: What to answer if nothing can be done without it: 422, 502, 503 or 504; 0 if there
+            is a body.
         retry_after: Seconds until another try makes sense, where that is known.
     """
 
@@ -52,6 +57,9 @@ async def ask(call: AbstractAsyncContextManager[aiohttp.ClientResponse]) -> Answ
             return Answer(body=await response.json(content_type=None))
     except (CircuitOpenError, RateLimitedError) as error:
         return Answer(status=503, retry_after=error.retry_after)
+    except EgressDeniedError:
+        # Whoever named that address has to name another one.
+        return Answer(status=422)
     except RequestRejectedError:
         # Before TimeoutError, which a full pool is too.
         return Answer(status=503)

@@ -1,5 +1,7 @@
 """The role ``caller``: a service of orders that needs billing, inventory, search and a partner.
 
+It also tells customers at addresses that they gave, with a client that reaches public ones only.
+
 Nothing in it says how often a call is resent, when a circuit opens or how long anything may take:
 all of that is ``PLATFORM_HTTP_CLIENTS__<NAME>__*``.
 """
@@ -30,6 +32,14 @@ _RESERVATION: Final = CallOptions(operation="reservations.create", url_template=
 _SEARCH: Final = CallOptions(operation="search.query", url_template="/search")
 _SUGGESTIONS: Final = CallOptions(operation="search.suggest", url_template="/suggest")
 _PARTNER: Final = CallOptions(operation="partners.get", url_template="/partners/{id}")
+_NOTIFICATION: Final = CallOptions(operation="customers.notify")
+
+# What customers typed where they were asked for the address of their service.
+_WEBHOOKS: Final = (
+    "http://169.254.169.254/latest/meta-data/",
+    "http://10.20.30.40/orders",
+    "http://localhost/orders",
+)
 
 # Whoever types on does not wait for suggestions for what was typed before.
 _PATIENCE: Final = 0.1
@@ -54,6 +64,7 @@ def caller_app(
             web.get("/suggest", _suggest),
             web.get("/legacy/orders/{id}", _legacy_order),
             web.get("/partners/{id}", _partner),
+            web.post(r"/orders/{id:\d+}/notifications", _notify),
         ]
     )
     setup(app, tracer_provider=tracer_provider, registry=registry)
@@ -151,6 +162,15 @@ async def _partner(request: web.Request) -> web.Response:
         f"partners/{request.match_info['id']}", trace_request_ctx=_PARTNER
     )
     return _relayed(await ask(call), "the partner")
+
+
+async def _notify(request: web.Request) -> web.Response:
+    """Tell the customer; none of their addresses is a public one, so that this is refused."""
+    number = int(request.match_info["id"])
+    call = session(request, "webhooks").post(
+        _WEBHOOKS[number % len(_WEBHOOKS)], json={"id": number}, trace_request_ctx=_NOTIFICATION
+    )
+    return _relayed(await ask(call), "the customer's service")
 
 
 def _relayed(answer: Answer, what: str) -> web.Response:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path  # noqa: TC003 - typer reads the annotation
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
+    import ssl
+
     from aiohttp import web
     from opentelemetry.sdk.trace import TracerProvider
 
@@ -46,7 +49,22 @@ def _absolute(text: str) -> str:
     return text if text.endswith("/") else f"{text}/"
 
 
+def _server_tls(file: Path) -> ssl.SSLContext:
+    import ssl  # noqa: PLC0415 - as above
+
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(file)
+    except OSError:
+        raise typer.BadParameter(
+            "it is a PEM file with a certificate, its chain and its key, without a password",
+            param_hint="--tls-file",
+        ) from None
+    return context
+
+
 def upstream(
+    *,
     host: _Host = "127.0.0.1",
     port: Annotated[
         int,
@@ -69,6 +87,13 @@ def upstream(
     ] = 60.0,
     drain_delay: _DrainDelay = 1.0,
     seed: _Seed = 1,
+    tls_file: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="DEMO_TLS_FILE",
+            help="PEM file of a certificate and its key, with which search speaks TLS.",
+        ),
+    ] = None,
 ) -> None:
     """Run three faulty services, billing, inventory and search, until SIGTERM.
 
@@ -79,9 +104,12 @@ def upstream(
     from platform_http.cli.demo.roles.upstream import upstream_app  # noqa: PLC0415 - as above
 
     address = Address(host, port, drain_delay)
+    search_tls = None if tls_file is None else _server_tls(tls_file)
 
     def make(tracer_provider: TracerProvider | None) -> web.Application:
-        return upstream_app(address, day=day, seed=seed, tracer_provider=tracer_provider)
+        return upstream_app(
+            address, day=day, seed=seed, search_tls=search_tls, tracer_provider=tracer_provider
+        )
 
     run_role("upstream", make, address)
 

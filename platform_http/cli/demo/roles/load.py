@@ -49,6 +49,13 @@ OPERATIONS: Final = (
     _get("search.suggest", "suggest?q={id}", "/suggest", 2),
     _get("legacy.get", "legacy/orders/{id}", "/legacy/orders/{id}", 1),
     _get("partners.get", "partners/{id}", "/partners/{id}", 1),
+    Operation(
+        client="caller",
+        method="POST",
+        path="orders/{id}/notifications",
+        options=CallOptions(operation="orders.notify", url_template="/orders/{id}/notifications"),
+        weight=1,
+    ),
     # Some look at another page before this one has come.
     _get("orders.browse", "orders/{id}", "/orders/{id}", 2, patience=0.15),
 )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
+import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -21,6 +23,12 @@ if TYPE_CHECKING:
     from aiohttp import web
     from opentelemetry.sdk.trace import TracerProvider
 
+_REFUSED_ADDRESSES: Final = (
+    errno.EACCES,
+    errno.EADDRINUSE,
+    errno.EADDRNOTAVAIL,
+    errno.EAFNOSUPPORT,
+)
 _LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s trace_id=%(trace_id)s %(message)s"
 
 
@@ -51,6 +59,7 @@ def run_role(
 
     Raises:
         Exit: With code 2 for an invalid configuration and 1 if it cannot listen.
+        OSError: What else the system refuses, such as a file.
     """
     handler = logging.StreamHandler()
     handler.addFilter(TraceContextFilter())
@@ -72,5 +81,15 @@ def run_role(
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from None
     except OSError as error:
+        if not _is_of_the_address(error):
+            raise
         typer.echo(f"{name} cannot listen: {error}", err=True)
         raise typer.Exit(1) from None
+
+
+def _is_of_the_address(error: OSError) -> bool:
+    """Tell whether *error* says that nobody can listen there."""
+    # A file that may not be read is EACCES too, and has a name.
+    return error.filename is None and (
+        isinstance(error, socket.gaierror) or error.errno in _REFUSED_ADDRESSES
+    )

@@ -16,6 +16,7 @@ from platform_http.cli.demo.upstream import Upstream
 from platform_http.web import setup
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator
 
     from opentelemetry.trace import TracerProvider
@@ -29,6 +30,7 @@ def upstream_app(
     *,
     day: float,
     seed: int,
+    search_tls: ssl.SSLContext | None = None,
     tracer_provider: TracerProvider | None = None,
     registry: CollectorRegistry | None = None,
 ) -> web.Application:
@@ -39,6 +41,7 @@ def upstream_app(
             its own is a free one.
         day: Length of the repeated day, seconds; 0 is healthy until an incident.
         seed: The same faults for the same number.
+        search_tls: What search speaks TLS with; ``None`` for plain HTTP.
         tracer_provider: Makes spans; ``None`` is the global one.
         registry: Takes the metrics; ``None`` is the global one.
     """
@@ -46,7 +49,8 @@ def upstream_app(
     async def play(app: web.Application) -> AsyncIterator[None]:
         async with contextlib.AsyncExitStack() as stack:
             upstreams = [
-                await stack.enter_async_context(upstream) for upstream in _upstreams(address, seed)
+                await stack.enter_async_context(upstream)
+                for upstream in _upstreams(address, seed, search_tls)
             ]
             app[incident.DAY] = Day(upstreams, day)
             playing = asyncio.create_task(app[incident.DAY].run())
@@ -63,7 +67,7 @@ def upstream_app(
     return app
 
 
-def _upstreams(address: Address, seed: int) -> list[Upstream]:
+def _upstreams(address: Address, seed: int, search_tls: ssl.SSLContext | None) -> list[Upstream]:
     seeds = Random(seed)  # noqa: S311 - chance for a show, not cryptography
     return [
         Upstream(
@@ -71,6 +75,7 @@ def _upstreams(address: Address, seed: int) -> list[Upstream]:
             Random(seeds.random()),  # noqa: S311 - as above
             host=address.host,
             port=address.port + number if address.port else 0,
+            tls=search_tls if day.client == "search" else None,
         )
         for number, day in enumerate(script.DAY, start=1)
     ]
