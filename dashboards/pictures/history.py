@@ -68,8 +68,14 @@ def _lines(end: int, rule_step: int) -> Iterator[str]:
             for series, per_second in counters.items():
                 yield f"{series} {per_second * passed:.3f} {end - _SECONDS + passed}"
         # What the rules would have recorded of them.
-        recorded = {"calls": rate, "calls_bad": bad, "calls_slow": slow}
+        recorded = {
+            "calls:rate5m": rate,
+            "calls_bad:rate5m": bad,
+            "calls_slow:rate5m": slow,
+            "calls:rate1h": rate,
+            "calls_bad:rate1h": bad,
+        }
         for passed in range(0, _SECONDS, rule_step):
             for name, value in recorded.items():
-                series = f"job_client:platform_http_{name}:rate5m{{{labels}}}"
+                series = f"job_client:platform_http_{name}{{{labels}}}"
                 yield f"{series} {value:.6f} {end - _SECONDS + passed}"

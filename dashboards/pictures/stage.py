@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import json
 import os
 import re
@@ -12,6 +13,8 @@ import urllib.parse
 import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+import trustme
 
 from dashboards.pictures import history
 from dashboards.pictures.processes import ProcessError, free_ports, program, serving
@@ -28,6 +31,8 @@ _RULE_SECONDS: Final = 15
 _UPSTREAM_PORT: Final = 9000
 _UPSTREAMS: Final = 3
 _UPSTREAM_URL: Final = re.compile(r"(?P<host>https?://[^/:]+):(?P<port>900[1-3])\b")
+# Soon enough for an alert.
+_LIFETIME: Final = dt.timedelta(days=10)
 _SETTINGS: Final = ROOT / "examples" / "service" / "settings.env"
 _RULES: Final = ROOT / "dashboards" / "prometheus"
 
@@ -46,9 +51,14 @@ def stage(folder: Path, day: float) -> Iterator[Stage]:
     prometheus = program("prometheus", "prometheus")
     first = free_ports(_UPSTREAMS + 1)
     ports = {"upstream": first, "caller": free_ports(1), "load": free_ports(1)}
-    settings = moved(settings_of(_SETTINGS), first)
+    identity, authority = _issued(folder)
+    settings = moved(settings_of(_SETTINGS), first) | {
+        "PLATFORM_HTTP_CLIENTS__SEARCH__BASE_URL": f"https://localhost:{first + 3}/",
+        "PLATFORM_HTTP_CLIENTS__SEARCH__TLS__CA_FILE": str(authority),
+        "PLATFORM_HTTP_CLIENTS__BILLING__TLS__CERT_FILE": str(identity),
+    }
     roles = {
-        "upstream": {"DEMO_DAY": str(day)},
+        "upstream": {"DEMO_DAY": str(day), "DEMO_TLS_FILE": str(identity)},
         "caller": settings,
         "load": {"DEMO_TARGET": _address(ports["caller"])},
     }
@@ -124,6 +134,18 @@ class Stage:
         with urllib.request.urlopen(address, timeout=10) as response:  # noqa: S310 - loopback
             result: list[dict[str, dict[str, str]]] = json.load(response)["data"]["result"]
             return result
+
+
+def _issued(folder: Path) -> tuple[Path, Path]:
+    """Write a certificate with its key, and the authority that issued it."""
+    # For whoever takes pictures; the demo itself has no certificates.
+    authority = trustme.CA()
+    end = dt.datetime.now(dt.UTC) + _LIFETIME
+    identity = authority.issue_cert("localhost", not_after=end)
+    files = folder / "identity.pem", folder / "authority.pem"
+    identity.private_key_and_cert_chain_pem.write_to_path(str(files[0]))
+    authority.cert_pem.write_to_path(str(files[1]))
+    return files
 
 
 def settings_of(path: Path) -> dict[str, str]:

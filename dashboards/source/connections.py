@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dashboards.source import panels, query
-from dashboards.source.frame import framed
+from dashboards.source.frame import TO_CLIENT, framed
 from dashboards.source.grid import Grid
-from dashboards.source.panels import Note
+from dashboards.source.panels import Column, Note
 from dashboards.source.query import CLIENT, CLIENT_LEGEND, ORIGIN, ORIGIN_LEGEND, Query
 
 if TYPE_CHECKING:
@@ -20,6 +20,10 @@ _QUEUE_SECONDS = "http_client_request_time_in_queue_seconds_bucket"
 _LOOKUPS = "dns_lookup_duration_seconds_count"
 _LOOKUP_SECONDS = "dns_lookup_duration_seconds_bucket"
 _PROCESS = ("job", "instance", "client")
+# Recorded, because the limit has no server that a panel could narrow connections to.
+_USED = 'job_client:platform_http_pool_used:ratio5m{job=~"$job", client=~"$client"}'
+# When alerts begin: the page at 3 days, the ticket at 14.
+_DAYS_STEPS = ((None, panels.BAD), (3, panels.WARN), (14, panels.GOOD))
 # What goes wrong before a request is on its way, or with the connection under it.
 _OF_CONNECTIONS = (
     'error_type=~"name_resolution_error|connection_error|secure_connection_error|proxy_error'
@@ -31,7 +35,13 @@ def board() -> dashboard.Dashboard:
     """Return the dashboard."""
     grid = Grid()
     grid.line(
-        4, (5, _open()), (5, _fullest_pool()), (5, _reuse()), (5, _p95_connect()), (4, _failed())
+        4,
+        (4, _open()),
+        (4, _fullest_pool()),
+        (4, _reuse()),
+        (4, _p95_connect()),
+        (4, _failed()),
+        (4, _ends_first()),
     )
     grid.row("Is a connection to be had?")
     grid.line(9, (12, _by_state()), (12, _pool_use()))
@@ -41,6 +51,9 @@ def board() -> dashboard.Dashboard:
     grid.line(9, (8, _connect()), (8, _lookup()), (8, _first_byte()))
     grid.row("What goes wrong?")
     grid.line(9, (12, _failures()), (12, _failed_lookups()))
+    grid.row("What ends, and is it renewed?")
+    grid.line(9, (24, _certificates()))
+    grid.line(9, (12, _reloads()), (12, _refreshes()))
     return framed(
         "connections",
         "Connections",
@@ -57,11 +70,36 @@ def _reused(by: tuple[str, ...]) -> str:
     return f"clamp_min(1 - {query.share(made, answered)}, 0)"
 
 
-def _used() -> str:
-    active = query.total(query.select(_OPEN, 'http_connection_state="active"'), _PROCESS)
-    limit = query.total(query.select("platform_http_pool_limit"), _PROCESS)
+def _used_of_server() -> str:
+    active = query.select(_OPEN, 'http_connection_state="active"', 'server_address!="_OTHER"')
+    used = query.total(active, (*_PROCESS, "server_address", "server_port"))
+    limit = query.total(query.select("platform_http_pool_limit_per_host"), _PROCESS)
     # 0 is no limit.
-    return f"{active} / ({limit} > 0)"
+    return f"{used} / on ({', '.join(_PROCESS)}) group_left () ({limit} > 0)"
+
+
+def _days_left() -> str:
+    # Our own certificates have no server.
+    narrowed = ", ".join(
+        [
+            *(f'{label}=~"${label}"' for label in _PROCESS),
+            'server_address=~"$server|"',
+        ]
+    )
+    return (
+        f"(platform_http_tls_certificate_expiry_timestamp_seconds{{{narrowed}}} - time()) / 86400"
+    )
+
+
+def _by_result(metric: str) -> tuple[Query, Query]:
+    succeeded, failed = (
+        query.total(query.rate(metric, f'result="{result}"'), CLIENT)
+        for result in ("success", "failure")
+    )
+    return (
+        Query(succeeded, f"success {CLIENT_LEGEND}"),
+        Query(failed, f"failure {CLIENT_LEGEND}", color="orange", dashed=True),
+    )
 
 
 def _open() -> dashboard.Panel:
@@ -82,13 +120,13 @@ def _fullest_pool() -> dashboard.Panel:
         "Fullest pool",
         "percentunit",
         Note(
-            "Connections in use, as a share of `POOL__LIMIT`, of the fullest pool. A limit per "
-            "host may bind before.",
+            "Connections in use, as a share of what there may be, of the fullest pool: of "
+            "`POOL__LIMIT_PER_HOST` to a server, or of `POOL__LIMIT` in all over 5 minutes.",
             "Below 70 %.",
             "At 100 % attempts queue, and fail after `TIMEOUT__POOL`. Is the server slow, or are "
             "there more calls?",
         ),
-        Query(query.largest(_used())),
+        Query(query.largest(f"{_used_of_server()} or {_USED}")),
         steps=((None, panels.GOOD), (0.7, panels.WATCH), (0.9, panels.WARN)),
         decimals=0,
         none="no limit",
@@ -161,16 +199,18 @@ def _by_state() -> dashboard.Panel:
 
 def _pool_use() -> dashboard.Panel:
     return panels.timeseries(
-        "Pool in use by client",
+        "Pool in use",
         "percentunit",
         Note(
-            "Connections in use as a share of `POOL__LIMIT`, of the fullest instance of each "
-            "client.",
+            "Connections in use to each server as a share of `POOL__LIMIT_PER_HOST`, and dashed "
+            "those of a client to all servers as a share of `POOL__LIMIT`, of the fullest "
+            "instance.",
             "Below 70 %.",
             "Near 100 %: a slow server holds them; let the concurrency limit reject sooner. "
-            "Healthy servers: raise `POOL__LIMIT`.",
+            "Healthy servers: raise the limit whose line it is.",
         ),
-        Query(query.largest(_used(), CLIENT), CLIENT_LEGEND),
+        Query(query.largest(_used_of_server(), ORIGIN), ORIGIN_LEGEND),
+        Query(_USED, CLIENT_LEGEND, dashed=True),
         steps=((None, "transparent"), (0.7, panels.WATCH), (0.9, panels.WARN)),
         linked=True,
         maximum=1,
@@ -308,7 +348,8 @@ def _failures() -> dashboard.Panel:
 
 
 def _failed_lookups() -> dashboard.Panel:
-    failed = query.total(query.rate(_LOOKUPS, 'error_type!=""'), CLIENT)
+    # What was found and then refused is no fault of DNS.
+    failed = query.total(query.rate(_LOOKUPS, 'error_type!~"|egress_denied"'), CLIENT)
     every = query.total(query.rate(_LOOKUPS), CLIENT)
     return panels.timeseries(
         "Failed DNS lookups",
@@ -321,4 +362,86 @@ def _failed_lookups() -> dashboard.Panel:
         Query(query.or_zero(failed, every), CLIENT_LEGEND),
         about_failures=True,
         linked=True,
+        at_least=1,
+    )
+
+
+def _ends_first() -> dashboard.Panel:
+    return panels.stat(
+        "Certificate that ends first",
+        "d",
+        Note(
+            "Days until the first certificate ends, of servers and our own; below 0 it has ended.",
+            "More than 14, or hours to days that are renewed all the time.",
+            "The table of certificates below says whose it is.",
+        ),
+        Query(f"min({_days_left()})"),
+        steps=_DAYS_STEPS,
+        decimals=0,
+        none="none seen",
+    )
+
+
+def _certificates() -> dashboard.Panel:
+    labels = {
+        "client": "Client",
+        "server_address": "Server",
+        "side": "Whose",
+        "job": "Job",
+    }
+    return panels.table(
+        "Certificates, first to end on top",
+        Note(
+            "Days until a certificate ends, of the instance that has the earliest: that of a "
+            "server (peer), as seen when a connection was made, or our own (client).",
+            "More than 14. No data: no connection with TLS was made.",
+            "14 days: who renews it? Ours: were new files taken over? Below 0: new connections "
+            "fail. An instance that has not connected since the renewal shows the old end.",
+        ),
+        labels,
+        Column(
+            "Days left",
+            f"min by ({', '.join(labels)}) ({_days_left()})",
+            "d",
+            _DAYS_STEPS,
+            decimals=1,
+        ),
+        sort_by="Days left",
+        ascending=True,
+        link=TO_CLIENT,
+    )
+
+
+def _reloads() -> dashboard.Panel:
+    return panels.timeseries(
+        "Reloads of TLS files",
+        "cps",
+        Note(
+            "Changed CA, certificate and key files per second that were taken over (success) or "
+            "could not be (failure).",
+            "0, and a peak of successes on every instance when files are renewed.",
+            "failure: the log of the service names the file and what is wrong with it. The old "
+            "files stay in use until they end.",
+        ),
+        *_by_result("platform_http_tls_reloads_total"),
+        linked=True,
+        at_least=1,
+    )
+
+
+def _refreshes() -> dashboard.Panel:
+    return panels.timeseries(
+        "Token refreshes",
+        "cps",
+        Note(
+            "Access tokens per second that were fetched or read again (success), or could not be "
+            "(failure).",
+            "A few per lifetime of a token, all successes.",
+            "failure: the old token is used until it ends, then calls fail with auth_error. Is the "
+            "token endpoint up, are client id and secret right? Many successes: 401s invalidate "
+            "the tokens, or they live too short.",
+        ),
+        *_by_result("platform_http_token_refreshes_total"),
+        linked=True,
+        at_least=1,
     )

@@ -85,18 +85,19 @@ def _p95() -> dashboard.Panel:
 
 
 def _amplification() -> dashboard.Panel:
+    resent = query.total(query.rate("platform_http_retries_total"))
     return panels.stat(
-        "Attempts per call",
-        "short",
+        "Resent attempts",
+        "percentunit",
         Note(
-            "How much more the server gets than was asked for. Below 1 where calls are rejected "
-            "before anything is sent.",
-            "1.0 to 1.1.",
-            "Above 1.2: resends add load to a server that fails. See Resilience.",
+            "Share of attempts that are resends: what the server gets on top of what was asked "
+            "for, hedges aside.",
+            "Below 10 %.",
+            "Above 20 %: resends add load to a server that fails. See Resilience.",
         ),
-        Query(f"{query.attempts()} / ({query.calls()} > 0)"),
-        steps=((None, panels.GOOD), (1.1, panels.WATCH), (1.2, panels.WARN)),
-        decimals=2,
+        Query(query.share(resent, query.attempts())),
+        steps=((None, panels.GOOD), (0.1, panels.WATCH), (0.2, panels.WARN)),
+        decimals=1,
     )
 
 
@@ -126,8 +127,9 @@ def _attempts_and_calls() -> dashboard.Panel:
         "Attempts and calls",
         "reqps",
         Note(
-            "Attempts that the server got, and calls that the application made.",
-            "Attempts lie on calls.",
+            "Attempts that the chosen servers got, and calls that the application made with the "
+            "client, whichever server they went to.",
+            "With every server chosen, attempts lie on calls.",
             "Attempts above: resends and hedges. Attempts below: an open circuit or a limit "
             "rejects calls before anything is sent. See Resilience for both.",
         ),
@@ -183,6 +185,7 @@ def _heatmap() -> dashboard.Panel:
             "a point to see the trace.",
         ),
         query.total(query.rate(query.ATTEMPT_SECONDS), ("le",)),
+        cell_unit="reqps",
     )
 
 

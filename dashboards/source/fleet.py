@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _INFO = query.select(query.BUILD_INFO)
 _ERRORS = "platform_http_telemetry_errors_total"
 _BYPASS = "platform_http_policy_bypass_total"
+_DENIED = "platform_http_egress_denied_total"
 _LAG = "platform_http_event_loop_lag_seconds_bucket"
 _SERIES = (
     '{__name__=~"(platform_http|http_client|dns_lookup)_.+", job=~"$job", instance=~"$instance", '
@@ -28,16 +29,18 @@ def board() -> dashboard.Dashboard:
     grid = Grid()
     grid.line(
         4,
-        (4, _instances()),
-        (4, _versions()),
-        (4, _silent()),
+        (3, _instances()),
+        (3, _versions()),
+        (3, _silent()),
         (4, _insecure()),
         (4, _bypasses()),
-        (4, _telemetry_errors()),
+        (4, _refused()),
+        (3, _telemetry_errors()),
     )
     grid.line(8, (14, _who_runs_what()), (10, _insecure_settings()))
     grid.line(9, (12, _loop_lag()), (12, _instances_by_version()))
-    grid.line(9, (12, _series()), (12, _errors_and_bypasses()))
+    grid.line(9, (12, _errors_and_bypasses()), (12, _refused_by_reason()))
+    grid.line(9, (24, _series()))
     return framed(
         "fleet",
         "Fleet and library",
@@ -126,6 +129,48 @@ def _bypasses() -> dashboard.Panel:
         steps=((None, panels.GOOD), (1, panels.BAD)),
         decimals=0,
         at_the_end=True,
+    )
+
+
+def _refused() -> dashboard.Panel:
+    # A count is born with the first refusal, which no increase shows.
+    born = f"({query.select(_DENIED)} unless {query.select(_DENIED)} offset $__range)"
+    refused = query.total(f"{query.increase(_DENIED)} > 0 or {born}")
+    return panels.stat(
+        "Refused destinations",
+        "short",
+        Note(
+            "Destinations in this time range that the egress policy refused, or would have if it "
+            "were enforced.",
+            "0, or what customers try with addresses that they may name.",
+            "The reasons are below. The runbook EgressDenied says what each may be.",
+        ),
+        Query(query.or_zero(refused, f"count({_INFO})")),
+        steps=((None, panels.GOOD), (1, panels.WARN)),
+        decimals=0,
+        at_the_end=True,
+    )
+
+
+def _refused_by_reason() -> dashboard.Panel:
+    return panels.timeseries(
+        "Refused destinations by reason",
+        "reqps",
+        Note(
+            "Destinations per second that the egress policy of a client refused, or would have if "
+            "it were enforced.",
+            "Empty.",
+            "metadata, link_local, loopback: what attacks ask for; find who named the address. "
+            "private, port, host_not_allowed: often an address that moved; correct it, or allow "
+            "it for that client.",
+        ),
+        Query(
+            query.total(query.rate(_DENIED), (*CLIENT, "reason")), f"{{{{reason}}}} {CLIENT_LEGEND}"
+        ),
+        about_failures=True,
+        linked=True,
+        none="None refused",
+        at_least=1,
     )
 
 

@@ -31,7 +31,7 @@ def board() -> dashboard.Dashboard:
         (4, _firing()),
     )
     grid.line(8, (24, _dependencies()))
-    grid.line(9, (9, _alerts()), (15, _error_ratio()))
+    grid.line(9, (12, _alerts()), (12, _error_ratio()))
     grid.line(9, (8, _calls_by_client()), (8, _latency()), (8, _status_classes()))
     return framed(
         "overview",
@@ -133,7 +133,7 @@ def _dependencies() -> dashboard.Panel:
     failed = query.or_zero(query.attempts(query.FAILED, by=ORIGIN), attempts)
     # A server behind an open circuit gets no attempts, and is the worst all the same.
     rejected = query.or_zero(
-        query.total(query.rate("platform_http_rejections_total"), ORIGIN), attempts
+        query.total(query.rate("platform_http_rejections_total", query.REFUSED), ORIGIN), attempts
     )
     opened = query.select("platform_http_circuit_state", 'state="open"')
     half_open = query.select("platform_http_circuit_state", 'state="half_open"')
@@ -207,6 +207,9 @@ def _alerts() -> dashboard.Panel:
             "short",
         ),
         sort_by="Severity",
+        # A page stands before a ticket.
+        ascending=True,
+        widths={"Alert": 160, "Severity": 85, "Job": 85, "Firing": 70},
         link=TO_CLIENT,
     )
 

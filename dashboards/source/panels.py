@@ -26,8 +26,8 @@ WARN: Final = "orange"
 BAD: Final = "red"
 PLAIN: Final = "blue"
 
-# By the first letter of a client, so that it has the same hue wherever it is; none is red. Clients
-# of the same hue differ in shade.
+# By the first letter of a name, so that a client has the same hue wherever it is; none is red.
+# Names of the same hue differ in shade.
 _HUES: Final = {
     "a-c": "blue",
     "d-h": "yellow",
@@ -89,6 +89,8 @@ def timeseries(
     about_failures: bool = False,
     linked: bool = False,
     maximum: float | None = None,
+    at_least: float | None = None,
+    magnitudes: bool = False,
     none: str = "",
 ) -> dashboard.Panel:
     """Return lines over time with a legend table.
@@ -103,6 +105,8 @@ def timeseries(
         about_failures: Whether its colours may be red.
         linked: Whether its lines, which carry the label ``client``, lead to the dependency.
         maximum: Upper end of the axis; ``None`` follows the values.
+        at_least: What the axis reaches at least, for values that are usually 0.
+        magnitudes: Whether the axis is logarithmic above 1, for values from below 1 to hundreds.
         none: What stands there without data; "" is Grafana's "No data".
     """
     panel = (
@@ -139,6 +143,15 @@ def timeseries(
     )
     if maximum is not None:
         panel.max(maximum)
+    if at_least is not None:
+        panel.axis_soft_max(at_least)
+    if magnitudes:
+        panel.scale_distribution(
+            parts.ScaleDistributionConfig()
+            .type(common.ScaleDistribution.SYMLOG)
+            .log(10)
+            .linear_threshold(1)
+        )
     if none:
         panel.no_value(none)
     if steps:
@@ -147,9 +160,10 @@ def timeseries(
         )
     if linked:
         panel.override_by_field_type("number", [_link(TO_CLIENT_OF_LINE)])
-    if any("{{client}}" in one.legend for one in queries):
+    before = _before_names(queries, about_failures=about_failures)
+    if before is not None:
         for letters, hue in _HUES.items():
-            panel.override_by_regexp(f"/· [{letters}]/", [_color("shades", hue)])
+            panel.override_by_regexp(f"/{before}[{letters}]/", [_color("shades", hue)])
     for index, one in enumerate(queries):
         properties = _line_properties(one)
         if properties:
@@ -205,6 +219,8 @@ def table(
     labels: Mapping[str, str],
     *columns: Column,
     sort_by: str,
+    ascending: bool = False,
+    widths: Mapping[str, int] | None = None,
     link: str = "",
 ) -> dashboard.Panel:
     """Return a table with a row per set of *labels* and a column per query.
@@ -215,6 +231,8 @@ def table(
         labels: Labels that all *columns* keep, and their headings, from left to right.
         columns: The values, from left to right.
         sort_by: Heading of the column whose largest values stand on top.
+        ascending: Whether its smallest values do.
+        widths: Pixels of columns by their headings; the others share what is left.
         link: Where the cells of the column Client lead to; "" is nowhere.
     """
     panel = (
@@ -231,18 +249,22 @@ def table(
             ]
         )
         .transformations(_columns(labels, columns))
-        .sort_by([parts.TableSortByFieldState().display_name(sort_by).desc(True)])
+        .sort_by([parts.TableSortByFieldState().display_name(sort_by).desc(not ascending)])
         .show_header(True)
         .filterable(True)
     )
     for column in columns:
         panel.override_by_name(column.title, _column_properties(column))
+    for heading, width in (widths or {}).items():
+        panel.override_by_name(heading, [dashboard.DynamicConfigValue("custom.width", width)])
     if link:
         panel.override_by_name("Client", [_link(link)])
     return panel.build()
 
 
-def heatmap(title: str, unit: str, note: Note, bucket_rates: str) -> dashboard.Panel:
+def heatmap(
+    title: str, unit: str, note: Note, bucket_rates: str, *, cell_unit: str
+) -> dashboard.Panel:
     """Return how often each bucket of a histogram was hit over time.
 
     Args:
@@ -250,6 +272,7 @@ def heatmap(title: str, unit: str, note: Note, bucket_rates: str) -> dashboard.P
         unit: Grafana's id of the unit of the bucket bounds.
         note: What it tells its reader.
         bucket_rates: PromQL of bucket rates per ``le``.
+        cell_unit: Grafana's id of the unit of those rates.
     """
     target = _target(0, Query(bucket_rates, "{{le}}", exemplars=True))
     return (
@@ -259,6 +282,7 @@ def heatmap(title: str, unit: str, note: Note, bucket_rates: str) -> dashboard.P
         .datasource(DATASOURCE)
         .unit(unit)
         .calculate(False)
+        .cell_values(heatmaps.CellValues().unit(cell_unit))
         .cell_gap(1)
         .color(
             heatmaps.HeatmapColorOptions()
@@ -339,6 +363,18 @@ def _line_properties(one: Query) -> list[dashboard.DynamicConfigValue]:
 
 def _color(mode: str, color: str) -> dashboard.DynamicConfigValue:
     return dashboard.DynamicConfigValue("color", {"mode": mode, "fixedColor": color})
+
+
+def _before_names(queries: Sequence[Query], *, about_failures: bool) -> str | None:
+    """Return the regular expression of what stands before the names that have hues, if any do."""
+    legends = [one.legend for one in queries if not one.color]
+    if any("{{client}}" in legend for legend in legends):
+        return "· "
+    if about_failures:
+        return None
+    if any("{{url_template}}" in legend for legend in legends):
+        return r" \/"
+    return "^" if any(legend.startswith("{{") for legend in legends) else None
 
 
 def _palette(*, about_failures: bool) -> builders.FieldColor:

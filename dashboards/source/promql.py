@@ -278,7 +278,10 @@ class _Reader:
 
     def _binary(self, expr: promql_parser.BinaryExpr) -> Shape:
         operation = str(expr.op)
-        left = self.value(expr.lhs)
+        # A counter that was not there a while ago has grown by its value.
+        left = (
+            replace(self._shape(expr.lhs), counter="") if _is_birth(expr) else self.value(expr.lhs)
+        )
         # Only whether a series is there matters to the right of these two.
         asked_for_presence = operation in {"and", "unless"}
         right = self._shape(expr.rhs) if asked_for_presence else self.value(expr.rhs)
@@ -420,6 +423,19 @@ class _Reader:
 
 def _listed(labels: frozenset[str]) -> str:
     return ", ".join(sorted(labels))
+
+
+def _is_birth(expr: promql_parser.BinaryExpr) -> bool:
+    """Tell whether *expr* is ``x unless x offset …``."""
+    now, before = expr.lhs, expr.rhs
+    return (
+        str(expr.op) == "unless"
+        and isinstance(now, promql_parser.VectorSelector)
+        and isinstance(before, promql_parser.VectorSelector)
+        and now.name == before.name
+        and now.offset is None
+        and before.offset is not None
+    )
 
 
 def _is_literal(expr: Any) -> bool:

@@ -30,6 +30,8 @@ BUILD_INFO: Final = "platform_http_build_info"
 # The caller's own cancellation says nothing about the dependency.
 NOT_CANCELLED: Final = 'outcome!="cancelled"'
 BAD: Final = 'outcome=~"error|rejected"'
+# What a policy that only observes would have refused was sent.
+REFUSED: Final = 'reason!~".+_observed"'
 # Of the 4xx only 429 is the dependency's doing, as in the outcome of calls.
 FAILED: Final = 'error_type!~"|4[013-9].|42[0-8]"'
 

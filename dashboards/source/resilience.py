@@ -18,6 +18,10 @@ _REJECTIONS = "platform_http_rejections_total"
 _TOKENS = "platform_http_retry_budget_tokens"
 _IN_USE = "platform_http_concurrency_in_use"
 _LIMIT = "platform_http_concurrency_limit"
+# Recorded, because calls have no server that a panel could narrow attempts to.
+_PER_CALL = (
+    'job_client:platform_http_attempts_per_call:ratio_rate5m{job=~"$job", client=~"$client"}'
+)
 _STATES = {0: ("Closed", panels.GOOD), 1: ("Half-open", panels.WARN), 2: ("Open", panels.BAD)}
 
 
@@ -52,16 +56,16 @@ def board() -> dashboard.Dashboard:
 
 def _amplification() -> dashboard.Panel:
     return panels.stat(
-        "Attempts per call",
+        "Most attempts per call",
         "short",
         Note(
-            "How much more the dependencies get than was asked for. Below 1 where calls are "
-            "rejected before anything is sent.",
+            "How much more the dependencies get than was asked for, of the client that has most. "
+            "Of all its servers and instances: a call may visit more than one server.",
             "1.0 to 1.1.",
             "Above 1.2 for minutes: resends add load to something that fails. The budget ends it; "
             "`RETRY__MAX_ATTEMPTS=1` for that client does so at once.",
         ),
-        Query(f"{query.attempts()} / ({query.calls()} > 0)"),
+        Query(query.largest(_PER_CALL)),
         steps=((None, panels.GOOD), (1.1, panels.WATCH), (1.2, panels.WARN)),
         decimals=2,
     )
@@ -99,7 +103,7 @@ def _open_circuits() -> dashboard.Panel:
 
 
 def _rejected() -> dashboard.Panel:
-    rejected = query.total(query.rate(_REJECTIONS))
+    rejected = query.total(query.rate(_REJECTIONS, query.REFUSED))
     return panels.stat(
         "Rejections",
         "reqps",
@@ -155,12 +159,13 @@ def _attempts_per_call() -> dashboard.Panel:
         "Attempts per call by client",
         "short",
         Note(
-            "Attempts divided by calls. The dashed line is the point from which resends hurt.",
+            "Attempts divided by calls, of all servers and instances of a client. The dashed line "
+            "is the point from which resends hurt.",
             "1.0 to 1.1, also while a dependency fails: the budget sees to that.",
             "Above the line for minutes: lower `RETRY__MAX_ATTEMPTS` or `RETRY__BUDGET__CAPACITY` "
             "of that client. Below 1: calls are rejected.",
         ),
-        Query(f"{query.attempts(by=CLIENT)} / ({query.calls(by=CLIENT)} > 0)", CLIENT_LEGEND),
+        Query(_PER_CALL, CLIENT_LEGEND),
         steps=((None, "transparent"), (1.2, panels.WARN)),
         linked=True,
     )
@@ -206,7 +211,7 @@ def _stops() -> dashboard.Panel:
         "reqps",
         Note(
             "Calls per second that failed and were not resent any more, by the reason why not.",
-            "Empty.",
+            "0.",
             "Attempts used up or budget empty: the server fails for longer than resends can help. "
             "Method: a POST needs an idempotency key to be resent. Deadline: there was no time.",
         ),
@@ -241,11 +246,11 @@ def _rejections() -> dashboard.Panel:
         "reqps",
         Note(
             "Attempts per second that a policy refused to send.",
-            "Empty.",
+            "0.",
             "circuit_open: the server fails. concurrency_limited: more calls in flight than "
             "allowed. rate_limited, throttled: calls come faster than agreed.",
         ),
-        Query(query.total(query.rate(_REJECTIONS), ("reason",)), "{{reason}}"),
+        Query(query.total(query.rate(_REJECTIONS, query.REFUSED), ("reason",)), "{{reason}}"),
         stacked=True,
         about_failures=True,
         none="No rejections",
@@ -306,7 +311,14 @@ def _hedges() -> dashboard.Panel:
             "A few percent of calls, some of them won.",
             "Many denied: everything is slow and hedges would only add load. They stay out.",
         ),
-        Query(query.total(query.rate("platform_http_hedges_total"), ("result",)), "{{result}}"),
+        *(
+            Query(
+                query.total(query.rate("platform_http_hedges_total", f'result="{result}"')),
+                result,
+                color,
+            )
+            for result, color in (("won", "green"), ("lost", "blue"), ("denied", "yellow"))
+        ),
     )
 
 
@@ -341,4 +353,5 @@ def _store_errors() -> dashboard.Panel:
         ),
         Query(errors, CLIENT_LEGEND),
         about_failures=True,
+        at_least=1,
     )

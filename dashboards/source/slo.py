@@ -70,11 +70,7 @@ def _latency_burn_rate(window: str) -> str:
 
 
 def _left() -> str:
-    # Averages of rates over the same instants: their quotient is that of the counts.
-    bad = f"avg_over_time({_recorded('calls_bad:rate5m')}[30d])"
-    every = f"avg_over_time({_recorded('calls:rate5m')}[30d])"
-    spent = f"{bad} / {_ON} ({every} > 0)"
-    left = f"1 - {spent} / {_ON} (1 - {_recorded('availability_objective:ratio')})"
+    left = f"1 - {_burn_rate('30d')}"
     # Further below, only the outage shows, and not by how much the objective is missed.
     return f"clamp_min({left}, -1)"
 
@@ -85,7 +81,8 @@ def _budget_left() -> dashboard.Panel:
         "percentunit",
         Note(
             "What is left of the error budget of the last 30 days, of the client that has least. "
-            "With less history than that in Prometheus, of the history that there is. It stops at "
+            "With less history than that in Prometheus, of the history that there is, and up to an "
+            "hour late. It stops at "
             "-100 %: twice as much was spent as there was.",
             "Above 50 % for most of the month.",
             "Below 20 %: put reliability work before features. Below 0: the objective is missed. "
@@ -207,6 +204,7 @@ def _burn() -> dashboard.Panel:
         ),
         steps=_BURN_STEPS,
         about_failures=True,
+        magnitudes=True,
     )
 
 
@@ -223,6 +221,7 @@ def _burn_by_client() -> dashboard.Panel:
         steps=_BURN_STEPS,
         about_failures=True,
         linked=True,
+        magnitudes=True,
     )
 
 

@@ -7,7 +7,8 @@
 The Deployments ``…-upstream``, ``…-caller`` and ``…-load`` become processes with exactly the
 environment that the manifests give them, and ``PATH``. Only what a cluster would provide is
 replaced: names of Services by ``localhost``, ports by free ones, mounted files by temporary ones.
-With ``--test`` the pods of ``helm test`` run against them, and their result is the exit code.
+With ``--test`` the pods of ``helm test`` run against them, and their result is the exit code; a run
+that is interrupted has none.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ import contextlib
 import functools
 import os
 import re
-import signal
 import socket
 import subprocess
 import sys
@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Final
 
 from examples.service.manifests import ManifestError, Manifests, Program
+from examples.service.signals import Signals
 
 # In the order in which they depend on each other, with the ports that each has.
 ROLES: Final = {"upstream": 4, "caller": 1, "load": 1}
@@ -41,24 +42,35 @@ _LOOK_SECONDS: Final = 0.1
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the processes until Ctrl-C or SIGTERM, or until the tests are over.
 
+    A second signal kills what has not ended by then.
+
     Returns:
-        0; 1 if a process or a test failed; 2 if the manifests cannot be run here.
+        0; 1 if a process or a test failed; 2 if the manifests cannot be run here; 130 or 143 if
+        Ctrl-C or SIGTERM came before the tests had a result.
     """
     options = _parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, _interrupt)
+    signals = Signals()
+    signals.listen()
     try:
-        manifests = Manifests(_text(options.manifests))
-        with tempfile.TemporaryDirectory(prefix="platform-http-local-") as directory:
-            place = Place(manifests, Path(directory))
-            with _running(place) as processes:
-                if options.test:
-                    return _test(place, manifests.tests())
-                return _watch(processes)
+        result = _run(_text(options.manifests), signals, test=options.test)
     except (ManifestError, OSError) as error:
         print(f"cannot run this: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        return 0
+        result = 0
+    if options.test and signals.number is not None:
+        return 128 + signals.number
+    return result
+
+
+def _run(text: str, signals: Signals, *, test: bool) -> int:
+    manifests = Manifests(text)
+    with tempfile.TemporaryDirectory(prefix="platform-http-local-") as directory:
+        place = Place(manifests, Path(directory))
+        with _running(place, signals) as processes:
+            if test:
+                return _test(place, manifests.tests(), processes)
+            return _watch(processes)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -133,6 +145,10 @@ class Place:
         path = (str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath))
         return environment | {"PATH": os.pathsep.join(path)}
 
+    def command(self, program: Program) -> list[str]:
+        """Return the command of *program* as it is right here."""
+        return [self.localised(word) for word in program.command]
+
     def localised(self, text: str) -> str:
         """Replace addresses of Services in *text* by those of the processes here.
 
@@ -180,27 +196,63 @@ class Place:
         return value
 
 
-@contextlib.contextmanager
-def _running(place: Place) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
-    """Start the roles one after the other, each when the one before is ready; end them all."""
-    processes: dict[str, subprocess.Popen[bytes]] = {}
-    try:
-        for role, program in place.programs.items():
-            processes[role] = subprocess.Popen(
-                [place.localised(word) for word in program.command],
-                env=place.environment(program, role),
+class Processes(dict[str, subprocess.Popen[bytes]]):
+    """What runs, by name; no signal leaves one behind, whenever it comes.
+
+    Args:
+        signals: Listening.
+    """
+
+    def __init__(self, signals: Signals) -> None:
+        super().__init__()
+        self._signals = signals
+
+    def start(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        """Start *command* with exactly *environment*.
+
+        Raises:
+            KeyboardInterrupt: If a signal came meanwhile.
+        """
+        with self._signals.held():
+            self[name] = subprocess.Popen(
+                command,
+                env=environment,
                 stdin=subprocess.DEVNULL,
                 # A Ctrl-C in the terminal is for this program, which then ends them in order.
                 start_new_session=True,
             )
+        if self._signals.number is not None:
+            raise KeyboardInterrupt
+
+    def end(self) -> None:
+        """End the last one first: whoever sends is gone before those who could lose a request."""
+        with self._signals.held():
+            for process in reversed(self.values()):
+                self._end(process)
+
+    def _end(self, process: subprocess.Popen[bytes]) -> None:
+        if process.poll() is None:
+            process.terminate()
+        give_up = time.monotonic() + _END_SECONDS
+        while process.poll() is None:
+            if self._signals.again or time.monotonic() > give_up:
+                process.kill()
+            time.sleep(_LOOK_SECONDS)
+
+
+@contextlib.contextmanager
+def _running(place: Place, signals: Signals) -> Iterator[Processes]:
+    """Start the roles one after the other, each when the one before is ready; end them all."""
+    processes = Processes(signals)
+    try:
+        for role, program in place.programs.items():
+            processes.start(role, place.command(program), place.environment(program, role))
             url = f"http://localhost:{place.ports[role]}"
             _wait_until_ready(role, processes[role], url)
             print(f"{role} is ready: {url}/metrics", flush=True)
         yield processes
     finally:
-        # Whoever sends first; then nobody is left who could lose a request.
-        for process in reversed(processes.values()):
-            _end(process)
+        processes.end()
 
 
 def _wait_until_ready(role: str, process: subprocess.Popen[bytes], url: str) -> None:
@@ -215,17 +267,17 @@ def _wait_until_ready(role: str, process: subprocess.Popen[bytes], url: str) -> 
     raise ManifestError(f"{role} was not ready within {_READY_SECONDS:.0f} seconds")
 
 
-def _test(place: Place, tests: Sequence[Program]) -> int:
+def _test(place: Place, tests: Sequence[Program], processes: Processes) -> int:
     """Run each of *tests*; return 0 if there are any and all pass."""
     failed = not tests
     for test in tests:
-        command = [place.localised(word) for word in test.command]
+        name = f"test {test.name}"
+        processes.start(name, place.command(test), place.environment(test))
+        code: int | None = None
         try:
-            code = subprocess.run(
-                command, env=place.environment(test), timeout=_TEST_SECONDS, check=False
-            ).returncode
+            code = processes[name].wait(_TEST_SECONDS)
         except subprocess.TimeoutExpired:
-            code = None
+            processes[name].kill()
         print(f"{test.name}: {'passed' if code == 0 else 'FAILED'}", flush=True)
         failed = failed or code != 0
     if not tests:
@@ -242,16 +294,6 @@ def _watch(processes: Mapping[str, subprocess.Popen[bytes]]) -> int:
                 print(f"{role} ended with {process.returncode}", file=sys.stderr)
                 return 1
         time.sleep(_LOOK_SECONDS)
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        process.terminate()
-    try:
-        process.wait(_END_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
 
 
 def _free_ports(count: int) -> int:
@@ -272,10 +314,6 @@ def _bind(stack: contextlib.ExitStack, port: int) -> int:
     listener.bind(("127.0.0.1", port))
     bound: int = listener.getsockname()[1]
     return bound
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

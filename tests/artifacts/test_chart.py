@@ -18,9 +18,9 @@ from tests.artifacts.charts import (
     PRODUCTION,
     ROOT,
     find,
-    helm,
     pods,
     problems,
+    refusal,
     render,
     render_values,
     run_helm,
@@ -73,10 +73,42 @@ def test_an_operator_gets_a_monitor_and_all_rules():
         selected = monitor["spec"]["selector"]["matchLabels"].items()
         assert selected <= service["metadata"]["labels"].items()
         assert "http" in [port["name"] for port in service["spec"]["ports"]]
-    jobs = {each["metadata"]["labels"][monitor["spec"]["jobLabel"]] for each in services}
-    assert jobs == {"upstream", "caller", "load"}
+    assert jobs_of(manifests) == {"demo-upstream", "demo-caller", "demo-load"}
     rules = [each for each in manifests if each["kind"] == "PrometheusRule"]
     assert len(rules) == len(list((ROOT / "dashboards/prometheus").glob("*.yaml"))) == 2
+
+
+def jobs_of(manifests):
+    """Return the jobs that Prometheus makes of the services by the monitor's relabelling."""
+    monitor = find(manifests, "ServiceMonitor")
+    assert "jobLabel" not in monitor["spec"]
+    (endpoint,) = monitor["spec"]["endpoints"]
+    (rule,) = endpoint["relabelings"]
+    assert (rule["targetLabel"], rule.get("action", "replace")) == ("job", "replace")
+    jobs = set()
+    for service in (each for each in manifests if each["kind"] == "Service"):
+        found = {
+            "__meta_kubernetes_service_label_" + re.sub(r"[^a-zA-Z0-9]", "_", name): value
+            for name, value in service["metadata"]["labels"].items()
+        }
+        jobs.add(rule["separator"].join(found[label] for label in rule["sourceLabels"]))
+    return jobs
+
+
+def test_two_releases_are_two_services_to_prometheus_however_their_metrics_get_there():
+    jobs = {}
+    for release in ("one", "two"):
+        manifests = render(CHART / "ci/otel-values.yaml", release=release)
+        jobs[release] = {
+            variable["value"]
+            for name, pod in pods(manifests)
+            if "-test-" not in name
+            for variable in pod["containers"][0]["env"]
+            if variable["name"] == "OTEL_SERVICE_NAME"
+        }
+        assert len(jobs[release]) == 3
+        assert jobs_of(render(release=release)) == jobs[release]
+    assert not jobs["one"] & jobs["two"]
 
 
 @pytest.mark.parametrize("files", VARIANTS)
@@ -250,6 +282,51 @@ def test_network_policies_let_the_release_work_and_nothing_else():
         }
 
 
+def ingress(manifests, role):
+    return find(manifests, "NetworkPolicy", f"-{role}")["spec"]["ingress"]
+
+
+def test_nobody_outside_of_the_release_reaches_a_role_unless_the_values_say_so():
+    manifests = render_values({"networkPolicy": {"enabled": True}})
+    for role in ("upstream", "caller", "load"):
+        (rule,) = ingress(manifests, role)
+        (peer,) = rule["from"]
+        assert peer["podSelector"]["matchLabels"]["app.kubernetes.io/instance"] == "demo", role
+    for role in ("upstream", "caller", "load"):
+        for rule in ingress(render(CHART / "ci/network-policy-values.yaml"), role):
+            assert rule["from"], role
+
+
+def test_users_reach_the_caller_and_nothing_else():
+    users = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "ingress"}}}
+    values = {"networkPolicy": {"enabled": True, "callerFrom": [users]}}
+    manifests = render_values(values)
+    expected = {"from": [users], "ports": [{"port": 8080, "protocol": "TCP"}]}
+    assert ingress(manifests, "caller")[1:] == [expected]
+    for role in ("upstream", "load"):
+        assert len(ingress(manifests, role)) == 1
+    assert expected in ingress(render(PRODUCTION), "caller")
+
+
+@pytest.mark.parametrize(
+    "load", [{"enabled": False}, {"target": "https://shop.example.com"}], ids=["off", "elsewhere"]
+)
+@pytest.mark.parametrize("metrics_from", [[], [{"namespaceSelector": {}}]])
+def test_a_caller_that_nobody_can_reach_is_refused(load, metrics_from):
+    policy = {"enabled": True, "metricsFrom": metrics_from}
+    said = refusal({"load": load, "networkPolicy": policy})
+    assert "networkPolicy.callerFrom must be set" in said
+    users = {"podSelector": {}}
+    for reached in ({"callerFrom": [users]}, {"extraIngress": [{"from": [users]}]}):
+        assert render_values({"load": load, "networkPolicy": policy | reached})
+
+
+def test_without_a_caller_nobody_has_to_reach_it():
+    load = {"target": "https://shop.example.com"}
+    policy = {"enabled": True}
+    assert render_values({"load": load, "networkPolicy": policy, "caller": {"enabled": False}})
+
+
 def test_the_network_policy_of_every_role_lets_test_pods_in():
     manifests = render(CHART / "ci/network-policy-values.yaml")
     pod = find(manifests, "Pod", "-test-pages")
@@ -356,7 +433,7 @@ def test_traces_say_which_pod_they_come_from():
         assert "service.instance.id=$(POD_NAME)" in attributes
         assert f"k8s.deployment.name=demo-platform-http-demo-{role}" in attributes
         assert "deployment.environment.name=staging%2C%20eu%3D1" in attributes
-        assert environment["OTEL_SERVICE_NAME"] == role
+        assert environment["OTEL_SERVICE_NAME"] == f"demo-{role}"
         # Kubernetes replaces only variables that stand earlier.
         for referenced in re.findall(r"\$\((\w+)\)", environment["OTEL_RESOURCE_ATTRIBUTES"]):
             assert names.index(referenced) < names.index("OTEL_RESOURCE_ATTRIBUTES")
@@ -379,6 +456,28 @@ def test_test_pods_run_only_when_asked_for():
     for pod in (each for each in render() if each["kind"] == "Pod"):
         assert pod["metadata"]["annotations"]["helm.sh/hook"] == "test"
         assert pod["spec"]["restartPolicy"] == "Never"
+
+
+@pytest.mark.parametrize(
+    ("values", "places_orders"),
+    [
+        ({}, True),
+        ({"platformHttp": {"clients": {"search": None}}}, True),
+        ({"platformHttp": {"clients": {"billing": {"base_url": "http://b.example.com/"}}}}, False),
+        ({"upstream": {"enabled": False}, "platformHttp": {"base_url": "http://x/"}}, False),
+    ],
+)
+def test_an_order_is_tested_only_where_it_harms_nobody(values, places_orders):
+    tests = {each["metadata"]["name"] for each in render_values(values) if each["kind"] == "Pod"}
+    expected = {"demo-platform-http-demo-test-pages"}
+    if places_orders:
+        expected.add("demo-platform-http-demo-test-order")
+    assert tests == expected
+
+
+def test_production_is_not_tested_with_an_order():
+    tests = [each["metadata"]["name"] for each in render(PRODUCTION) if each["kind"] == "Pod"]
+    assert tests == ["demo-platform-http-demo-test-pages"]
 
 
 def test_the_package_holds_all_that_the_chart_needs(tmp_path: Path):
@@ -407,14 +506,15 @@ def test_notes_tell_what_to_do_next(tmp_path: Path):
     assert "port-forward service/demo-platform-http-demo-caller" in notes
     assert "helm test demo" in notes
     assert "does not know monitoring.coreos.com/v1" in notes
+    assert "places no order" not in notes
 
 
-def test_helm_is_installed_once():
-    command = [sys.executable, ROOT / "scripts/install_helm.py"]
-    before = Path(helm()).stat()
-    again = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
-    assert Path(helm()).stat().st_ino == before.st_ino
+def test_notes_of_production_name_the_jobs_and_what_is_not_tested():
+    finished = run_helm("install", "shop", CHART, "--dry-run=client", "--values", PRODUCTION)
+    assert finished.returncode == 0, finished.stderr
+    notes = finished.stdout.partition("NOTES:")[2]
+    assert "the jobs are called like the release and the role: shop-caller." in notes
+    assert "It places no order" in notes
 
 
 def test_the_generated_documents_are_up_to_date():

@@ -9,7 +9,7 @@ import subprocess
 import pytest
 import yaml
 
-from tests.artifacts.charts import CHART, ROOT, find, render, run_helm
+from tests.artifacts.charts import CHART, ROOT, find, render, render_values, run_helm
 from tests.servers import program
 
 DASHBOARDS = sorted((ROOT / "dashboards/grafana").glob("*.json"))
@@ -104,6 +104,16 @@ def test_the_monitor_is_labelled_for_the_prometheus_that_looks_for_it():
     monitor = find(render(CUSTOM), "ServiceMonitor")
     assert monitor["metadata"]["labels"]["release"] == "prometheus"
     assert monitor["spec"]["endpoints"][0]["interval"] == "30s"
+
+
+def test_metrics_come_by_one_way_unless_two_are_asked_for():
+    otel = {"enabled": True, "metrics": True}
+    pushed = {"otel": otel, "monitoring": {"serviceMonitor": {"enabled": False}}}
+    assert "ServiceMonitor" not in {each["kind"] for each in render_values(pushed)}
+    both = {"otel": otel, "monitoring": {"serviceMonitor": {"besideOtlp": True}}}
+    assert find(render_values(both), "ServiceMonitor")
+    # Spans alone are no metrics.
+    assert find(render_values({"otel": {"enabled": True}}), "ServiceMonitor")
 
 
 def test_all_of_it_can_be_switched_off():

@@ -132,6 +132,33 @@ def test_the_bundle_and_the_proxy_are_those_of_the_values(monkeypatch, tmp_path)
     assert settings.client("billing").proxy.from_env is True
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "direct"),
+    [
+        ("http://opentelemetry-collector:4317", "opentelemetry-collector"),
+        ("https://opentelemetry-collector:4317", "opentelemetry-collector"),
+        ("https://collector.observability.svc:4318/v1", "collector.observability.svc"),
+        ("https://c.o.svc.cluster.local", "c.o.svc.cluster.local"),
+        ("https://c.o.svc.company.internal", "c.o.svc.company.internal"),
+        # Without TLS a proxy reads the token wherever the collector is.
+        ("http://collector.observability:4317", "collector.observability"),
+        ("http://[fd00::1]:4317", "fd00::1"),
+        ("https://collector.example.com:4317", None),
+        ("https://svc.example.com", None),
+    ],
+)
+def test_no_proxy_reads_what_a_collector_is_told(endpoint, direct):
+    proxy = {"httpProxy": "http://proxy.example.com:3128", "noProxy": [".internal.example.com"]}
+    otel = {"enabled": True, "endpoint": endpoint}
+    own = ["demo-platform-http-demo-upstream", "demo-platform-http-demo-caller"]
+    for values in ({"proxy": proxy, "otel": otel}, {"proxy": proxy}):
+        manifests = render_values(values)
+        collector = [direct] if direct and "otel" in values else []
+        for role in ("caller", "load"):
+            found = variables_of(manifests, role)["NO_PROXY"].split(",")
+            assert found == [".internal.example.com", *own, *collector]
+
+
 def test_a_contradiction_that_only_the_library_knows_stops_the_caller(monkeypatch, tmp_path):
     """The schema judges single values; what contradicts each other the library refuses."""
     manifests = render_values({"platformHttp": {"timeout": {"attempt": 3, "total": 2.5}}})
@@ -151,7 +178,14 @@ def test_the_schema_knows_every_setting_that_is_neither_secret_nor_missing():
                 known.add(here)
 
     walk("policies.client", "")
-    secret = {"headers", "proxy.password", "tls.key_password"}
+    secret = {
+        "headers",
+        "proxy.password",
+        "tls.key_password",
+        "auth.password",
+        "auth.token",
+        "auth.client_secret",
+    }
     expected = {path for path in variables() if accepted_so_far(path) is None}
     assert known == expected - secret
     assert secret <= expected

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from tests.artifacts.charts import ROOT, parse, template
+from tests.artifacts.charts import ROOT, helm, parse, template
 from tests.artifacts.test_chart_policies import variables_of
 
 if TYPE_CHECKING:
@@ -24,11 +25,39 @@ PATIENCE = 60.0
 ADDRESSES = {"DEMO_HOST", "DEMO_PORT", "DEMO_TARGET"}
 
 
-def test_the_test_pods_pass_against_the_rendered_processes():
+DOCUMENTS = (
+    ROOT / "charts" / "platform-http-demo" / "README.md",
+    ROOT / "examples" / "service" / "README.md",
+)
+
+
+def commands_of(document: Path) -> list[str]:
+    """Return what *document* says to type in, without its comments."""
+    lines = re.findall(
+        r"^(?:\$ )?(.+? examples\.service\.local .+|.*bin/helm .*|make .+helm)$",
+        document.read_text(),
+        re.MULTILINE,
+    )
+    return [line.partition("  #")[0].strip() for line in lines]
+
+
+def test_the_documents_say_how_to_run_it_in_the_same_words():
+    make, render, *runs = commands_of(DOCUMENTS[0])
+    assert make == "make setup .venv/bin/helm"
+    assert render.startswith(".venv/bin/helm template ")
+    assert [run.endswith("--test") for run in runs] == [True, False]
+    assert commands_of(DOCUMENTS[1]) == [make, render, *runs]
+
+
+def test_the_test_pods_pass_against_the_rendered_processes(tmp_path):
+    """With the commands of the documents, but in a folder of its own and without `make`."""
+    for name in ("charts", "examples"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    _, render, run, _ = commands_of(DOCUMENTS[1])
     finished = subprocess.run(
-        [*LOCAL, "--test"],
-        input=template(),
-        cwd=ROOT,
+        ["sh", "-ec", f"{render.replace('.venv/bin/helm', helm())}\n{run}"],
+        cwd=tmp_path,
         capture_output=True,
         text=True,
         timeout=2 * PATIENCE,

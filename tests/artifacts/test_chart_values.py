@@ -143,6 +143,10 @@ def test_a_url_with_a_login_is_sent_to_the_secrets_without_being_printed(path, r
             {"monitoring": {"serviceMonitor": {"interval": "1m", "scrapeTimeout": "61s"}}},
             "monitoring.serviceMonitor.scrapeTimeout (61s) is longer than the interval (1m)",
         ),
+        (
+            {"otel": {"enabled": True, "metrics": True}},
+            "otel.metrics and monitoring.serviceMonitor.enabled bring the same metrics twice",
+        ),
         ({"caBundle": {"configMap": "one", "secret": "two"}}, "caBundle: set one of"),
         (
             {"upstream": {"enabled": False}},
@@ -252,7 +256,7 @@ def agreeing(section: str, value: Any) -> dict[str, Any]:
     """Return values with *value* as the *section*, so that the rules between values are kept."""
     values: dict[str, Any] = {
         # The copies of dashboards are large, and the same whatever the other values are.
-        "monitoring": {"dashboards": {"enabled": False}},
+        "monitoring": {"dashboards": {"enabled": False}, "serviceMonitor": {"besideOtlp": True}},
         "platformHttp": {"base_url": "http://example.com/"},
         "load": {"target": "http://example.com"},
         "pod": {"terminationGracePeriodSeconds": 3600},
@@ -264,6 +268,8 @@ def agreeing(section: str, value: Any) -> dict[str, Any]:
             value |= values["pod"]
         case "caller" | "load" | "upstream":
             value["pod"] |= values["pod"]
+        case "networkPolicy":
+            value["callerFrom"] = [{"podSelector": {}}]
         case "monitoring":
             value["serviceMonitor"]["scrapeTimeout"] = value["serviceMonitor"]["interval"]
     return values | {section: value}

@@ -200,3 +200,68 @@ def test_a_real_prometheus_reads_every_query() -> None:
             with urllib.request.urlopen(address, timeout=10) as response:
                 answer = json.load(response)
             assert answer["status"] == "success"
+
+
+def _panels_of(name: str) -> dict[str, dict]:
+    return {panel["title"]: panel for panel in contents()[name]["panels"]}
+
+
+def test_own_certificates_which_have_no_server_are_shown_whatever_server_is_chosen() -> None:
+    asked = [
+        target["expr"]
+        for panel in _panels_of("connections").values()
+        for target in panel.get("targets", ())
+        if "certificate_expiry" in target["expr"]
+    ]
+    assert len(asked) == 2
+    assert [expr for expr in asked if 'server_address=~"$server|"' not in expr] == []
+
+
+def test_pages_and_certificates_that_end_first_stand_on_top() -> None:
+    tables = {
+        "overview": ("Alerts that fire", "Severity"),
+        "connections": ("Certificates, first to end on top", "Days left"),
+    }
+    for name, (title, column) in tables.items():
+        sorting = _panels_of(name)[title]["options"]["sortBy"]
+        assert sorting == [{"displayName": column, "desc": False}]
+
+
+@pytest.mark.parametrize("title", ["Burn rate of the worst client", "Burn rate by client, 1 hour"])
+def test_one_client_that_always_fails_does_not_hide_the_lines_at_which_alerts_begin(title) -> None:
+    custom = _panels_of("slo")[title]["fieldConfig"]["defaults"]["custom"]
+    assert custom["scaleDistribution"] == {"type": "symlog", "log": 10, "linearThreshold": 1}
+
+
+def test_what_is_usually_zero_has_no_axis_to_a_hundred() -> None:
+    for name, title in (
+        ("connections", "Failed DNS lookups"),
+        ("resilience", "Rate limit store errors"),
+        ("fleet", "Refused destinations by reason"),
+    ):
+        assert _panels_of(name)[title]["fieldConfig"]["defaults"]["custom"]["axisSoftMax"] == 1
+
+
+def test_the_cells_of_the_heatmap_are_rates_and_its_axis_is_time() -> None:
+    options = _panels_of("dependency")["Duration of attempts"]["options"]
+    assert (options["cellValues"]["unit"], options["yAxis"]["unit"]) == ("reqps", "s")
+
+
+@pytest.mark.parametrize(
+    ("name", "title", "before"),
+    [
+        ("dependency", "p95 of calls by operation", "^"),
+        ("dependency", "p95 of attempts by template", r" \/"),
+        ("fleet", "p99 of event loop lag", "^"),
+        ("overview", "Calls by client", "· "),
+    ],
+)
+def test_names_of_different_letters_have_different_hues(name, title, before) -> None:
+    overrides = _panels_of(name)[title]["fieldConfig"]["overrides"]
+    hues = {
+        override["matcher"]["options"]: override["properties"][0]["value"]["fixedColor"]
+        for override in overrides
+        if override["matcher"]["id"] == "byRegexp"
+    }
+    assert all(pattern.startswith(f"/{before}[") for pattern in hues)
+    assert len(set(hues.values())) == len(hues) == 5

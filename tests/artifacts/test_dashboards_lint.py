@@ -308,6 +308,16 @@ BREAKS: list[tuple[str, str, Break]] = [
     ("target-job-rule", "equality to several", replacing('job=~"$job"', 'job="$job"')),
     ("target-instance-rule", "no instance", replacing('instance=~"$instance", ', "")),
     ("target-client", "no client", replacing(', client=~"$client"', "")),
+    (
+        "quotient-sides",
+        "attempts of a server by calls of all",
+        asking(
+            'sum by (job, client) (rate(http_client_request_duration_seconds_count{job=~"$job", '
+            'instance=~"$instance", client=~"$client", server_address=~"$server"}[5m])) / '
+            'sum by (job, client) (rate(platform_http_calls_total{job=~"$job", '
+            'instance=~"$instance", client=~"$client"}[5m]))'
+        ),
+    ),
     ("target-server", "no server", replacing(', server_address=~"$server"', "")),
     ("legend-bounded", "an unknown label", lambda b: target(b).update(legendFormat="{{path}}")),
     (

@@ -29,6 +29,13 @@ def test_every_dashboard_has_a_picture_of_its_present_json():
     assert record.outdated() == [], "run `make pictures`"
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/dashboards.md"])
+def test_every_picture_is_shown(page):
+    path = ROOT / page
+    shown = re.findall(r"!\[[^]]+\]\(([^)]+/dashboards/[^)]+\.png)\)", path.read_text("utf-8"))
+    assert {(path.parent / link).resolve() for link in shown} == set(record.PICTURES.glob("*.png"))
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_picture_is_readable_light_and_not_blank(name):
     path = record.PICTURES / f"{name}.png"

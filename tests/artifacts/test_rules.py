@@ -29,12 +29,13 @@ ALERTS = FOLDER / "alerts.yaml"
 EXAMPLES = sorted((FOLDER / "examples").glob("*.yaml"))
 UNIT_TESTS = sorted((FOLDER / "tests").glob("*.yaml"))
 
-# Of the contract, but for CertificateExpiring and EgressDenied, whose metrics do not exist yet.
 CONTRACT = {
+    "CertificateExpiring",
     "CircuitFlapping",
     "CircuitOpen",
     "ConcurrencyRejecting",
     "DnsOrTlsFailures",
+    "EgressDenied",
     "ErrorBudgetBurn",
     "LatencyBudgetBurn",
     "PoolSaturated",
@@ -54,6 +55,9 @@ RECORDED = {
     "job_client:platform_http_availability_objective:ratio",
     "job_client:platform_http_latency_objective:ratio",
     "job_client:platform_http_attempts_per_call:ratio_rate5m",
+    "job_client:platform_http_calls_bad:ratio_rate30d",
+    "job_client:platform_http_pool_used:ratio5m",
+    "job_client_server:platform_http_pool_used:ratio5m",
 }
 
 
@@ -223,7 +227,7 @@ class Mutant:
     text: str
 
 
-_COMPARISON = re.compile(r"(>=|>) *(\d+(?:\.\d+)?)?")
+_COMPARISON = re.compile(r"(>=|>|<) *(\d+(?:\.\d+)?)?")
 _WAIT = re.compile(r"^(\s+(?:for|keep_firing_for): )(\d+)m$")
 
 

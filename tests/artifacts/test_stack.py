@@ -55,6 +55,16 @@ def test_prometheus_accepts_its_configuration(services, tmp_path):
     assert "2 rule files found" in finished.stdout
 
 
+def test_prometheus_remembers_the_window_of_the_error_budget(services):
+    option = "--storage.tsdb.retention.time="
+    (days,) = [
+        int(each.removeprefix(option).removesuffix("d"))
+        for each in services["prometheus"]["command"]
+        if each.startswith(option)
+    ]
+    assert days >= 30
+
+
 def test_alertmanager_accepts_its_configuration():
     finished = subprocess.run(
         [program("amtool"), "check-config", STACK / "alertmanager/alertmanager.yaml"],
@@ -156,8 +166,9 @@ def test_the_library_accepts_the_environment_of_the_caller(services, monkeypatch
     for name, value in environ.items():
         monkeypatch.setenv(name, str(value))
     settings = HttpSettings()
-    assert set(settings.client_names) == {"billing", "inventory", "search", "partner"}
-    for name in settings.client_names:
+    assert set(settings.client_names) == {"billing", "inventory", "search", "webhooks", "partner"}
+    # Customers say where their services are.
+    for name in {*settings.client_names} - {"webhooks"}:
         assert "//upstream:900" in str(settings.client(name).base_url)
 
 

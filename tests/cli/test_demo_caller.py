@@ -74,6 +74,7 @@ async def caller(monkeypatch: pytest.MonkeyPatch, no_leaks: None) -> AsyncIterat
             monkeypatch.setenv(variable, phases[name]["url"])
         partner = phases["billing"]["url"].replace("http://", "https://")
         monkeypatch.setenv("PLATFORM_HTTP_CLIENTS__PARTNER__BASE_URL", partner)
+        monkeypatch.setenv("PLATFORM_HTTP_CLIENTS__WEBHOOKS__EGRESS__MODE", "public")
         monkeypatch.setenv("PLATFORM_HTTP_RETRY__ENABLED", "false")
         monkeypatch.setenv("PLATFORM_HTTP_TIMEOUT__TOTAL", "0.5")
         registry = CollectorRegistry()
@@ -192,6 +193,17 @@ async def test_a_partner_that_speaks_no_tls_is_a_bad_gateway(caller: Caller) -> 
         **labels,
     )
     assert failed == 1
+
+
+@pytest.mark.parametrize(("number", "reason"), [(0, "link_local"), (1, "private"), (2, "loopback")])
+async def test_a_customers_address_that_is_not_public_is_the_customers_mistake(
+    caller: Caller, number: int, reason: str
+) -> None:
+    async with caller.client.post(caller.url / f"orders/{number}/notifications") as response:
+        assert response.status == 422
+        assert await response.json() == {"error": "the customer's service cannot be had"}
+    labels = {"client": "webhooks", "reason": reason}
+    assert caller.count("platform_http_egress_denied_total", **labels) == 1
 
 
 @contextlib.asynccontextmanager

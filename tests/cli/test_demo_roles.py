@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -22,7 +23,7 @@ from yarl import URL
 from platform_http import HttpSettings
 from platform_http.cli import build_app
 from platform_http.cli.demo.roles.load import load_app
-from platform_http.cli.demo.roles.process import Address
+from platform_http.cli.demo.roles.process import Address, run_role
 from tests.web.conftest import running
 
 if TYPE_CHECKING:
@@ -87,6 +88,8 @@ def test_options_come_from_variables_and_the_command_line_is_stronger(started, r
         (["load"], {"DEMO_RATE": "0"}, "DEMO_RATE"),
         (["upstream"], {"DEMO_DAY": "-1"}, "DEMO_DAY"),
         (["upstream", "--port", "65535"], {}, "--port"),
+        (["upstream"], {"DEMO_TLS_FILE": __file__}, "a PEM file with a certificate"),
+        (["upstream", "--tls-file", "absent.pem"], {}, "a PEM file with a certificate"),
         (["caller"], {"DEMO_DRAIN_DELAY": "-1"}, "DEMO_DRAIN_DELAY"),
         (["--once", "upstream"], {}, "--once is not an option of upstream"),
     ],
@@ -124,6 +127,32 @@ def test_a_taken_port_is_exit_code_1() -> None:
     assert result.returncode == 1
     assert "caller cannot listen: " in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid"])
+def test_an_address_that_is_not_of_this_machine_is_exit_code_1(host) -> None:
+    result = _run("load", "--port", "0", "--host", host)
+    assert result.returncode == 1
+    assert "load cannot listen: " in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        PermissionError(errno.EACCES, "Permission denied", "token"),
+        OSError(errno.ENOSPC, "No space left on device"),
+        ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_no_other_error_says_that_it_cannot_listen(capsys, error) -> None:
+    def make(_: object) -> web.Application:
+        raise error
+
+    with pytest.raises(type(error)):
+        run_role("caller", make, Address("127.0.0.1", 0, 0))
+    assert "cannot listen" not in capsys.readouterr().err
 
 
 @contextlib.asynccontextmanager

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import ssl
 from random import Random
+from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
 
 from platform_http.cli.demo.script import Fault, Phase, Script
 from platform_http.cli.demo.upstream import Upstream
+from tests.certificates import Certificates
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 HEALTHY = Phase(0.0, "healthy", latency=0.0)
 DOWN = Phase(0.0, "down", listens=False)
@@ -37,6 +43,19 @@ async def test_a_fault_can_be_a_status(fault: Fault, status: int, retry_after: s
         async with session.get(upstream.url) as response:
             assert response.status == status
             assert response.headers.get("Retry-After") == retry_after
+
+
+async def test_a_healthy_upstream_answers_over_tls(tmp_path: Path) -> None:
+    certificates = Certificates(tmp_path)
+    script = Script("x", (HEALTHY,))
+    trust = ssl.create_default_context(cafile=certificates.ca_file)
+    async with (
+        Upstream(script, Random(1), host="localhost", tls=certificates.server("localhost")) as one,
+        aiohttp.ClientSession() as session,
+        session.get(one.url, ssl=trust) as response,
+    ):
+        assert response.status == 200
+        assert response.url.scheme == "https"
 
 
 async def test_a_reset_comes_before_any_answer() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import subprocess
 import sys
 import threading
+import time
 import urllib.error
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,7 @@ import pytest
 from tests.examples.commands import ROOT, SECONDS, get
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 COMMAND = (sys.executable, "-m", "examples.service.local")
@@ -101,34 +104,74 @@ def test_without_tests_there_is_nothing_to_pass() -> None:
     assert "no pod for helm test" in result.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_everything_ends_with_it(tmp_path: Path, number: signal.Signals) -> None:
-    manifests = tmp_path / "manifests.yaml"
-    manifests.write_text(MANIFESTS)
+@contextlib.contextmanager
+def _started(
+    tmp_path: Path, manifests: str, last: str, *arguments: str
+) -> Iterator[tuple[subprocess.Popen[str], list[str], list[psutil.Process]]]:
+    """Yield the process, its lines until one begins with *last*, and its children."""
+    file = tmp_path / "manifests.yaml"
+    file.write_text(manifests)
     process = subprocess.Popen(
-        [*COMMAND, str(manifests)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        [*COMMAND, str(file), *arguments], cwd=ROOT, stdout=subprocess.PIPE, text=True
     )
     watchdog = threading.Timer(SECONDS, process.kill)
     watchdog.start()
+    children: list[psutil.Process] = []
     try:
         assert process.stdout is not None
         lines = []
-        while not (lines and lines[-1].startswith("Ctrl-C")):
+        while not (lines and lines[-1].startswith(last)):
             lines.append(process.stdout.readline())
             assert lines[-1], "it ended"
-        (caller,) = (line.split()[-1] for line in lines if line.startswith("caller is ready"))
-        assert "platform_http_build_info" in get(caller)
         children = psutil.Process(process.pid).children(recursive=True)
-        assert len(children) == 2
-        process.send_signal(number)
-        assert process.wait(SECONDS) == 0
-        assert not any(child.is_running() for child in children)
-        with pytest.raises(urllib.error.URLError):
-            get(caller)
+        yield process, lines, children
     finally:
         watchdog.cancel()
         process.kill()
         process.communicate()
+        left = [child for child in children if child.is_running()]
+        for child in left:
+            child.kill()
+        assert left == []
+
+
+SIGNALS = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+
+
+@SIGNALS
+def test_everything_ends_with_it(tmp_path: Path, number: signal.Signals) -> None:
+    with _started(tmp_path, MANIFESTS, "Ctrl-C") as (process, lines, children):
+        (caller,) = (line.split()[-1] for line in lines if line.startswith("caller is ready"))
+        assert "platform_http_build_info" in get(caller)
+        assert len(children) == 2
+        process.send_signal(number)
+        assert process.wait(SECONDS) == 0
+        with pytest.raises(urllib.error.URLError):
+            get(caller)
+
+
+@SIGNALS
+def test_an_interrupted_test_has_not_passed(tmp_path: Path, number: signal.Signals) -> None:
+    manifests = MANIFESTS.replace("import urllib.request\n", "import time; time.sleep(60)\n")
+    with _started(tmp_path, manifests, "caller is ready", "--test") as (process, _, children):
+        process.send_signal(number)
+        assert process.wait(SECONDS) == 128 + number
+        assert len(children) >= 2
+
+
+@SIGNALS
+def test_a_second_signal_leaves_nothing_running(tmp_path: Path, number: signal.Signals) -> None:
+    patient = MANIFESTS.replace('DELAY, value: "0"', 'DELAY, value: "15"')
+    with _started(tmp_path, patient, "Ctrl-C") as (process, _, children):
+        process.send_signal(number)
+        # The caller ends first, and takes its time.
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(1)
+        began = time.monotonic()
+        process.send_signal(number)
+        assert process.wait(SECONDS) == 0
+        assert time.monotonic() - began < 10
+        assert len(children) == 2
 
 
 def test_a_process_that_does_not_start_is_named() -> None:

@@ -15,6 +15,9 @@ from tests.examples.commands import PLATFORM_HTTP, ROOT, SECONDS, free_ports, ge
 SETTINGS = Path("examples/service/settings.env")
 EMPTY = {
     "platform_http_telemetry_errors": "no telemetry hook fails in a healthy library",
+    "platform_http_tls_certificate_expiry_timestamp_seconds": "no certificate comes with the demo",
+    "platform_http_tls_reloads": "as above",
+    "platform_http_token_refreshes": "the upstreams ask for no token",
     "platform_http_rate_limit_store_errors": "the rate limit is not shared, so there is no store",
 }
 BASE_URL = re.compile(r"^(PLATFORM_HTTP_CLIENTS__\w+__BASE_URL)=(https?://localhost:)(90\d\d)/$")

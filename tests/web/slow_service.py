@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 _UPSTREAM = web.AppKey("upstream", list[URL] if TYPE_CHECKING else list)
 
+DOWNLOAD = 32 * 1024 * 1024
+
 _BACKGROUND = web.AppKey("background", list)
+_SOCKETS = web.AppKey("sockets", list)
 
 
 def _say(line: object) -> None:
@@ -38,6 +41,37 @@ async def _work(request: web.Request) -> web.Response:
         answer = await response.text()
     _say("ended")
     return web.Response(text=answer)
+
+
+async def _store(request: web.Request) -> web.Response:
+    _say("began")
+    size = len(await request.read())
+    _say("ended")
+    return web.Response(text=str(size))
+
+
+async def _send(request: web.Request) -> web.Response:
+    # The handler is done as soon as all of it is in the buffer.
+    assert request.transport is not None
+    request.transport.set_write_buffer_limits(high=2 * DOWNLOAD)
+    _say("began")
+    return web.Response(body=bytes(DOWNLOAD))
+
+
+async def _listen(request: web.Request) -> web.WebSocketResponse:
+    socket = web.WebSocketResponse()
+    await socket.prepare(request)
+    request.app[_SOCKETS].append(socket)
+    _say("began")
+    async for message in socket:
+        await socket.send_str(message.data)
+    _say("ended")
+    return socket
+
+
+async def _close_sockets(app: web.Application) -> None:
+    for socket in app[_SOCKETS]:
+        await socket.close()
 
 
 async def _leave_running(request: web.Request) -> web.Response:
@@ -65,9 +99,14 @@ def main() -> None:
     app = web.Application()
     app[_UPSTREAM] = []
     app[_BACKGROUND] = []
+    app[_SOCKETS] = []
+    app.on_shutdown.append(_close_sockets)
     app.cleanup_ctx.append(_upstream)
     setup(app)
     app.router.add_get("/work", _work)
+    app.router.add_put("/store", _store)
+    app.router.add_get("/listen", _listen)
+    app.router.add_get("/send", _send)
     app.router.add_get("/background", _leave_running)
     delay = float(os.environ["DRAIN_DELAY"])
     run(app, host="127.0.0.1", port=0, drain_delay=delay, started=_say)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+
 import aiohttp
 import pytest
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from platform_http import CallOptions, ConfigurationError, HttpSettings, SessionFactory
+from platform_http.errors import FactoryClosedError
 from platform_http.web import factory, session, setup
+from platform_http.web.service import SERVICE
 from tests.web.conftest import running
 
 
@@ -113,6 +118,7 @@ async def test_an_application_can_be_started_again(registry) -> None:
         async with running(app) as url:
             factories.append(factory(app))
             assert (await _get(url / "readyz"))[0] == 200
+            assert app[SERVICE].remaining() is None
     assert factories[0] is not factories[1]
 
 
@@ -130,6 +136,92 @@ async def test_a_sub_application_asks_with_its_request(registry) -> None:
             assert await _get(url / "shop" / "orders" / "7") == (200, {"number": "7"})
             with pytest.raises(RuntimeError, match="in a sub-application pass the request"):
                 session(part)
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+async def test_a_sub_application_that_is_set_up_too_does_not_start(depth) -> None:
+    app, part = web.Application(), web.Application()
+    setup(part, HttpSettings(), registry=CollectorRegistry())
+    for _ in range(depth - 1):
+        outer = web.Application()
+        outer.add_subapp("/more/", part)
+        part = outer
+    setup(app, HttpSettings(), registry=CollectorRegistry())
+    app.add_subapp("/shop/", part)
+    named = r"'/shop(/more)?' is set up.*call platform_http\.web\.setup for the outer one alone"
+    with pytest.raises(RuntimeError, match=named):
+        async with running(app):
+            pass
+
+
+async def test_sub_applications_side_by_side_may_be_set_up() -> None:
+    app, parts = web.Application(), [web.Application(), web.Application()]
+    for number, part in enumerate(parts):
+        setup(part, HttpSettings(), registry=CollectorRegistry())
+        app.add_subapp(f"/part{number}/", part)
+    async with running(app) as url:
+        assert await _get(url / "part1" / "healthz") == (200, {"status": "alive"})
+        assert factory(parts[0]) is not factory(parts[1])
+
+
+async def test_a_sub_application_is_not_set_up_after_it_was_added(registry) -> None:
+    app, part = web.Application(), web.Application()
+    app.add_subapp("/shop/", part)
+    with pytest.raises(RuntimeError, match="part of another, which is to be set up instead"):
+        setup(part, registry=registry)
+
+
+@pytest.mark.closes_in_flight("the call in the background outlives the grace")
+async def test_a_runner_of_aiohttp_drains_it_but_for_what_comes_before_the_port_closes() -> None:
+    began, go_on, over = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    async def slow(_: web.Request) -> web.Response:
+        began.set()
+        await go_on.wait()
+        return web.Response()
+
+    async def let_go_on(app: web.Application) -> None:
+        seen.append((app[SERVICE].draining, app[SERVICE].remaining()))
+        go_on.set()
+
+    async def hang(_: web.Request) -> web.Response:
+        await over.wait()
+        return web.Response()
+
+    seen = []
+    upstream = web.Application()
+    upstream.router.add_get("/", hang)
+    app = web.Application()
+    patient = {"patient": {"shutdown": {"grace": 30}}}
+    settings = HttpSettings(shutdown={"grace": 0.3}, clients=patient)
+    setup(app, settings, registry=CollectorRegistry())
+    app.router.add_get("/slow", slow)
+    app.on_shutdown.append(let_go_on)
+    runner = web.AppRunner(app)
+    async with contextlib.AsyncExitStack() as stack:
+        address = await stack.enter_async_context(running(upstream))
+        stack.push_async_callback(runner.cleanup)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        client = await stack.enter_async_context(aiohttp.ClientSession())
+        call = asyncio.create_task(client.get(f"{site.name}/slow"))
+        await began.wait()
+        outbound = asyncio.create_task(session(app, "patient").get(address))
+        await asyncio.sleep(0.05)
+        ending = loop.time()
+        await runner.cleanup()
+        # Its client's own grace is half a minute.
+        assert loop.time() - ending < 8
+        async with await call as response:
+            assert (response.status, response.headers["Connection"]) == (200, "close")
+        with pytest.raises(FactoryClosedError):
+            await outbound
+        over.set()
+    ((draining, remaining),) = seen
+    assert draining
+    assert 0.2 < remaining <= 0.3
 
 
 async def test_what_is_entered_after_it_has_sessions_at_its_start_and_its_end(registry) -> None:

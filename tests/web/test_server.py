@@ -20,6 +20,7 @@ from yarl import URL
 
 from platform_http import ConfigurationError, HttpSettings
 from platform_http.web import serve, setup
+from tests.web.slow_service import DOWNLOAD
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -198,6 +199,68 @@ async def test_a_handler_and_its_outbound_call_finish_within_the_grace() -> None
             assert (response.status, await response.text()) == (200, "done")
         assert await service.ended() == 0
         assert service.output == ["began", "ended"]
+
+
+async def test_an_upload_that_takes_most_of_the_grace_is_read_to_its_end() -> None:
+    async def slowly():
+        yield b"first"
+        await signalled.wait()
+        await asyncio.sleep(2.2)
+        yield b"last"
+
+    signalled = asyncio.Event()
+    async with _service(drain_delay=0, grace=3) as service, aiohttp.ClientSession() as client:
+        call = asyncio.create_task(client.put(service.url / "store", data=slowly()))
+        await service.began()
+        service.signal()
+        signalled.set()
+        async with await call as response:
+            assert (response.status, await response.text()) == (200, "9")
+        assert await service.ended() == 0
+        assert service.output == ["began", "ended"]
+
+
+async def test_an_answer_that_is_read_slowly_is_sent_to_its_end() -> None:
+    async with _service(drain_delay=0, grace=3) as service:
+        reader, writer = await asyncio.open_connection(service.url.host, service.url.port)
+        writer.write(b"GET /send HTTP/1.1\r\nHost: service\r\n\r\n")
+        await service.began()
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 ")
+        service.signal()
+        await asyncio.sleep(1)
+        body = await asyncio.wait_for(reader.read(-1), 10)
+        writer.close()
+        assert len(body) == DOWNLOAD
+        assert await service.ended() == 0
+
+
+async def test_websockets_that_the_service_closes_do_not_take_the_grace() -> None:
+    loop = asyncio.get_running_loop()
+    async with _service(drain_delay=0.1, grace=20) as service, aiohttp.ClientSession() as client:
+        async with client.ws_connect(service.url / "listen") as socket:
+            await service.began()
+            began = loop.time()
+            service.signal()
+            await socket.send_str("still there")
+            assert (await socket.receive(10)).data == "still there"
+            assert (await socket.receive(10)).type is aiohttp.WSMsgType.CLOSE
+        assert await service.ended() == 0
+        assert loop.time() - began < 8
+        assert service.output == ["began", "ended"]
+
+
+async def test_a_download_that_nobody_reads_ends_with_the_grace() -> None:
+    loop = asyncio.get_running_loop()
+    async with _service(drain_delay=0, grace=0.4) as service:
+        _, writer = await asyncio.open_connection(service.url.host, service.url.port)
+        writer.write(b"GET /send HTTP/1.1\r\nHost: service\r\n\r\n")
+        await service.began()
+        began = loop.time()
+        service.signal()
+        assert await service.ended() == 0
+        assert loop.time() - began < 8
+        writer.close()
 
 
 async def test_what_outlives_the_grace_is_ended() -> None:

@@ -40,9 +40,26 @@ Each role adds DEMO_* variables of its own.
   value: {{ . | quote }}
 {{- end }}
 {{- $full := include "platform-http-demo.fullname" . }}
-- name: NO_PROXY
-  value: {{ concat $proxy.noProxy (list (printf "%s-upstream" $full) (printf "%s-caller" $full)) | join "," | quote }}
+{{- $direct := list (printf "%s-upstream" $full) (printf "%s-caller" $full) }}
+{{- with include "platform-http-demo.collectorWithin" . }}
+{{- $direct = append $direct . }}
 {{- end }}
+- name: NO_PROXY
+  value: {{ concat $proxy.noProxy $direct | uniq | join "," | quote }}
+{{- end }}
+{{- end -}}
+
+{{/*
+The host of a collector that no proxy may come between: one with a name of the cluster, or one that is asked without
+TLS, because a proxy would then read spans and the token in OTEL_EXPORTER_OTLP_HEADERS. Nothing for another one.
+*/}}
+{{- define "platform-http-demo.collectorWithin" -}}
+{{- if .Values.otel.enabled -}}
+{{- $host := regexReplaceAll "^https?://(\\[[^]]*\\]|[^:/]*).*$" .Values.otel.endpoint "${1}" | trimPrefix "[" | trimSuffix "]" -}}
+{{- if or (hasPrefix "http:" .Values.otel.endpoint) (not (contains "." $host)) (regexMatch "\\.(svc|svc\\..+|cluster\\.local)$" $host) -}}
+{{- $host -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 
 {{/* Kubernetes replaces $(NAME) by a variable that stands earlier in the list. */}}
@@ -65,9 +82,9 @@ Each role adds DEMO_* variables of its own.
   valueFrom:
     fieldRef:
       fieldPath: spec.nodeName
-{{- /* The job that Prometheus gives to what it scrapes from the same role. */}}
+{{- /* The job that the ServiceMonitor gives to the same role. */}}
 - name: OTEL_SERVICE_NAME
-  value: {{ .role }}
+  value: {{ printf "%s-%s" $root.Release.Name .role | quote }}
 {{- $attributes := list
   (printf "service.version=%s" $root.Chart.AppVersion)
   "service.instance.id=$(POD_NAME)"

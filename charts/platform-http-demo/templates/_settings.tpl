@@ -82,6 +82,21 @@ one that may be missing: it takes billing for a server with TLS, which it is not
 {{- include "platform-http-demo.withPlatform" (dict "root" $root "tree" $tree) -}}
 {{- end -}}
 
+{{/* Whether all that an order asks is this release's own upstream, which no order harms. */}}
+{{- define "platform-http-demo.ordersStayHere" -}}
+{{- if and .Values.caller.enabled .Values.upstream.enabled -}}
+{{- $settings := include "platform-http-demo.callerSettings" . | fromJson -}}
+{{- $own := printf "http://%s-upstream:" (include "platform-http-demo.fullname" .) -}}
+{{- $outside := list -}}
+{{- range $name := list "billing" "inventory" "search" -}}
+{{- if not (hasPrefix $own (get $settings.clients $name).base_url) -}}
+{{- $outside = append $outside $name -}}
+{{- end -}}
+{{- end -}}
+{{- if not $outside -}}true{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "platform-http-demo.loadSettings" -}}
 {{- include "platform-http-demo.checkClients" (dict "where" "load.platformHttp" "clients" .Values.load.platformHttp.clients) -}}
 {{- include "platform-http-demo.withPlatform" (dict "root" . "tree" .Values.load.platformHttp) -}}

@@ -9,6 +9,7 @@ import promql_parser
 
 from dashboards.source import promql
 from dashboards.source.lint import expressions
+from dashboards.source.query import VARIABLES
 
 if TYPE_CHECKING:
     from dashboards.source.lint.board import Board, Complaints, Set, Target
@@ -77,6 +78,22 @@ def target_server(board: Board, boards: Set) -> Complaints:
     yield from _follow(board, boards.vocabulary, "server_address", "server")
 
 
+def quotient_sides(board: Board, boards: Set) -> Complaints:
+    """Both sides of a quotient follow the same variables, but for those whose label they keep.
+
+    Otherwise a choice of one server divides what went to it by everything.
+    """
+    for target in board.targets():
+        for node in expressions.nodes(target.expr):
+            if not isinstance(node, promql_parser.BinaryExpr) or str(node.op) != "/":
+                continue
+            one, other = (_chosen(str(side), boards.vocabulary) for side in (node.lhs, node.rhs))
+            if one is None or other is None or one == other:
+                continue
+            names = ", ".join(f"${name}" for name in sorted(one ^ other))
+            yield target.place, f"only one side of a quotient follows {names}"
+
+
 def legend_bounded(board: Board, boards: Set) -> Complaints:
     """Legends name labels that the query keeps, and no line or row per process.
 
@@ -135,6 +152,22 @@ def _follow(board: Board, vocabulary: Vocabulary, label: str, variable: str) -> 
             ]
             if not any(value in _accepted(variable) for value in followed):
                 yield target.place, f'{selector.name or selector} lacks {label}=~"${variable}"'
+
+
+def _chosen(expr: str, vocabulary: Vocabulary) -> set[str] | None:
+    """Return the variables that choose what *expr* adds up; ``None`` if it is a number."""
+    selectors = expressions.selectors(expr)
+    shape, _ = promql.judge(expr, vocabulary)
+    if shape is None or not selectors:
+        return None
+    return {
+        VARIABLES[matcher.name]
+        for selector in selectors
+        for matcher in selector.matchers.matchers
+        if matcher.name in VARIABLES
+        and matcher.name not in shape.labels
+        and matcher.value in _accepted(VARIABLES[matcher.name])
+    }
 
 
 def _accepted(variable: str) -> set[str]:

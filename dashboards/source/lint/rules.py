@@ -46,6 +46,7 @@ RULES: Final[Mapping[str, Rule]] = {
     "target-instance-rule": query_rules.target_instance,
     "target-client": query_rules.target_client,
     "target-server": query_rules.target_server,
+    "quotient-sides": query_rules.quotient_sides,
     "legend-bounded": query_rules.legend_bounded,
     "legend-complete": query_rules.legend_complete,
     "latency-exemplars": query_rules.latency_exemplars,

@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.artifacts.live.identities import Identities
 from tests.servers import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from datetime import timedelta
     from pathlib import Path
 
 ROLES = ("upstream", "caller", "load")
@@ -78,6 +80,7 @@ def running_demo(
     folder: Path,
     *,
     overrides: Mapping[str, str],
+    lifetimes: Mapping[str, timedelta],
     calls_per_second: float,
     otlp_port: int,
 ) -> Iterator[Demo]:
@@ -90,14 +93,26 @@ def running_demo(
         settings: A file of shell assignments, which configures the caller's clients.
         folder: Takes what the processes print.
         overrides: Variables of the caller that are stronger than *settings*.
+        lifetimes: Of the certificate that search shows, and of the caller's own for billing.
         calls_per_second: What the load asks of the caller.
         otlp_port: Of the OTLP receiver, gRPC on loopback.
     """
     ports = {"upstream": _four_free_ports(), "caller": free_port(), "load": free_port()}
     addresses = {role: f"{_LOOPBACK}:{port}" for role, port in ports.items()}
+    search_url = f"https://localhost:{ports['upstream'] + 3}/"
+    identities = Identities(folder)
+    search, billing = (
+        str(identities.issue(name, lifetimes[name])) for name in ("search", "billing")
+    )
     roles = {
-        "upstream": {"DEMO_DAY": "0"},
-        "caller": {**_settings(settings, ports["upstream"]), **overrides},
+        "upstream": {"DEMO_DAY": "0", "DEMO_TLS_FILE": search},
+        "caller": {
+            **_settings(settings, ports["upstream"]),
+            **overrides,
+            "PLATFORM_HTTP_CLIENTS__SEARCH__BASE_URL": search_url,
+            "PLATFORM_HTTP_CLIENTS__SEARCH__TLS__CA_FILE": str(identities.ca_file),
+            "PLATFORM_HTTP_CLIENTS__BILLING__TLS__CERT_FILE": billing,
+        },
         "load": {
             "DEMO_TARGET": f"http://{addresses['caller']}",
             "DEMO_RATE": str(calls_per_second),

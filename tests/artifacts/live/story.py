@@ -13,6 +13,7 @@ import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,8 +58,16 @@ _OVERRIDES = {
     "PLATFORM_HTTP_CLIENTS__BILLING__RETRY__BUDGET__CAPACITY": "5000",
     "PLATFORM_HTTP_CLIENTS__BILLING__CIRCUIT_BREAKER__MODE": "off",
 }
-# The partner always fails: once this has come, any other alert had the time to come as well.
-ALWAYS = ("DnsOrTlsFailures", "partner")
+# The server's is due for a page, the caller's own for a ticket.
+_LIFETIMES = {"search": timedelta(days=2), "billing": timedelta(days=10)}
+# Certificates end, customers name addresses that are refused, and the partner always fails: once
+# that has come, any other alert had the time to come as well.
+ALWAYS = (
+    ("CertificateExpiring", "billing"),
+    ("CertificateExpiring", "search"),
+    ("DnsOrTlsFailures", "partner"),
+    ("EgressDenied", "webhooks"),
+)
 # The alerts that the faults have to raise, and about which client.
 PROVOKED = (
     ("CircuitOpen", "inventory"),
@@ -106,6 +115,7 @@ def played(folder: Path) -> Iterator[Story]:
             SETTINGS,
             folder,
             overrides=_OVERRIDES,
+            lifetimes=_LIFETIMES,
             calls_per_second=_CALLS_PER_SECOND,
             otlp_port=otlp.port,
         ) as demo:
@@ -119,7 +129,7 @@ def played(folder: Path) -> Iterator[Story]:
             pushed = watch.patiently("pushed", over_otlp)
             in_a_hurry = watch.in_a_hurry("in_a_hurry", own, HURRY, webhook.port)
             began = time.time()
-            until(lambda: _came(webhook, "firing", *ALWAYS), 30)
+            until(lambda: all(_came(webhook, "firing", *alert) for alert in ALWAYS), 30)
             healthy = time.time()
             for client, fault in FAULTS.items():
                 demo.enter_phase(client, seconds=300, **fault)

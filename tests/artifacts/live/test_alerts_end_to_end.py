@@ -36,12 +36,27 @@ def moments(story, name, client, state):
 
 
 def test_alerts_fire_for_what_fails_and_for_nothing_else(story):
-    first = {alert: moments(story, *alert, "firing")[0] for alert in (ALWAYS, *PROVOKED)}
-    assert first.pop(ALWAYS) < story.healthy
-    assert min(first.values()) > story.healthy
+    before, after = (
+        [moments(story, *alert, "firing")[0] for alert in alerts] for alerts in (ALWAYS, PROVOKED)
+    )
+    assert max(before) < story.healthy < min(after)
 
 
-@pytest.mark.parametrize(("name", "client"), PROVOKED)
+@pytest.mark.parametrize(
+    ("client", "severities"), [("search", {"page", "ticket"}), ("billing", {"ticket"})]
+)
+def test_a_certificate_with_two_days_left_pages_and_one_with_ten_does_not(
+    story, client, severities
+):
+    alerts = about(story.webhook.alerts("firing"), "CertificateExpiring", client)
+    assert {alert["labels"]["severity"] for alert in alerts} == severities
+    (side,) = {alert["labels"]["side"] for alert in alerts}
+    assert side == {"search": "peer", "billing": "client"}[client]
+    left = {"search": "1d 23h", "billing": "9d 23h"}[client]
+    assert all(f"ends in {left}" in alert["annotations"]["summary"] for alert in alerts)
+
+
+@pytest.mark.parametrize(("name", "client"), [*ALWAYS, *PROVOKED])
 def test_a_fault_reaches_the_webhook_with_links_that_lead_somewhere(story, name, client):
     (alert, *_) = about(story.webhook.alerts("firing"), name, client)
     assert alert["labels"]["component"] == "platform_http"
