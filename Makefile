@@ -32,7 +32,7 @@ demo: setup ## three misbehaving upstreams, one service, live in the terminal (D
 
 test: setup tools $(BIN)/helm check ## everything, with coverage
 	rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest
+	sh scripts/run_tests.sh $(BIN)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --fail-under=95
 	$(BIN)/coverage report --fail-under=100 --include='platform_http/policies/*'

@@ -6,11 +6,17 @@ import inspect
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from platform_http.testing import LeakDetector
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+
+# No test is timed: the machine may be busy, and coverage makes everything slower.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -14,6 +14,7 @@ import { chromium } from 'playwright-core';
 const HERE = dirname(fileURLToPath(import.meta.url));
 const ORIGIN = 'http://pictures.invalid';
 const WIDTH = 1600;
+const SETTLE_MILLISECONDS = 500;
 const TIMEOUT_MILLISECONDS = 90_000;
 const FILES = [
   ['/public/build/img/icons/', 'node_modules/@grafana/ui/dist/public/img/icons/'],
@@ -68,6 +69,10 @@ async function take(request, file) {
     throw new Error(`${request.dashboard.title}:\n  ${complaints.join('\n  ')}`);
   }
   console.log(await page.getAttribute('body', 'data-empty'));
+  // Tables draw the rows that can be seen, so all of the page has to be.
+  const height = await page.evaluate(() => document.documentElement.scrollHeight);
+  await page.setViewportSize({ width: WIDTH, height });
+  await page.waitForTimeout(SETTLE_MILLISECONDS);
   await page.screenshot({ path: file, fullPage: true });
   await page.close();
 }
