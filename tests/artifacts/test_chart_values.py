@@ -304,3 +304,14 @@ def test_whatever_the_schema_accepts_becomes_manifests_that_kubernetes_accepts(s
 
     check()
     assert rendered
+
+
+def test_control_characters_in_a_policy_are_escaped():
+    text = "a\x7f\x9d\x01"
+    manifests = render_values({"platformHttp": {"propagation": {"timeout_header": text}}})
+    (found,) = {
+        manifest["data"]["PLATFORM_HTTP_PROPAGATION__TIMEOUT_HEADER"]
+        for manifest in manifests
+        if "PLATFORM_HTTP_PROPAGATION__TIMEOUT_HEADER" in (manifest.get("data") or {})
+    }
+    assert found == text

@@ -13,7 +13,7 @@ Numbers go through JSON because a template prints 67108864 as 6.7108864e+07.
 {{- if regexMatch "://[^/]*@" $value }}
 {{- fail (printf "%s is a URL with a login, which a ConfigMap would show: put the variable into secrets.values or secrets.existingSecret" $name) }}
 {{- end }}
-{{ $name }}: {{ toJson $value }}
+{{ $name }}: {{ quote $value }}
 {{- else if not (kindIs "invalid" $value) }}
 {{ $name }}: {{ toJson $value | quote }}
 {{- end }}
