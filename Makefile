@@ -48,7 +48,7 @@ check: setup ## the fast gate: format, lint, types, layers, generated documents
 	$(BIN)/python scripts/sbom.py --check
 
 # Strict: what the advisory service does not know of is a failure, not a pass. One file at a time: pins may differ.
-audit: setup ## look every pinned package up in the advisories of PyPI; needs pypi.org
+audit: setup ## look every pinned package up in the advisories of PyPI, which has to be in reach
 	set -e; for lock in dev runtime build uv; do $(BIN)/pip-audit --strict --require-hashes --disable-pip \
 		--progress-spinner off --requirement requirements/$$lock.txt; done
 

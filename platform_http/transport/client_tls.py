@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 SslArgument: TypeAlias = "ssl.SSLContext | bool | aiohttp.Fingerprint"
 
+TLS_SCHEMES = frozenset({"https", "wss"})
+
 _LOGGER = logging.getLogger("platform_http")
 
 

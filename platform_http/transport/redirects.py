@@ -17,6 +17,7 @@ from yarl import URL
 from platform_http.call import Origin
 from platform_http.errors import EgressDeniedError
 from platform_http.policies.redirect import HANDSHAKE_HEADERS, HARMLESS_HEADERS
+from platform_http.transport.client_tls import TLS_SCHEMES
 from platform_http.transport.response import PlatformResponse
 
 if TYPE_CHECKING:
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 
     from platform_http.call import Call, Client
     from platform_http.policies.redirect import RedirectPolicy
-
-TLS_SCHEMES = frozenset({"https", "wss"})
 
 _UPGRADE_HEADERS = HARMLESS_HEADERS | HANDSHAKE_HEADERS
 

@@ -13,7 +13,7 @@ from platform_http.errors import EgressDeniedError, FactoryClosedError
 from platform_http.outcomes import translate
 from platform_http.policies.redirect import HARMLESS_HEADERS
 from platform_http.transport import framing
-from platform_http.transport.client_tls import TlsChoice
+from platform_http.transport.client_tls import TLS_SCHEMES, TlsChoice
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Mapping
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from platform_http.transport.egress import EgressGuard
     from platform_http.transport.proxy import ProxyChoice, ProxyResolver
     from platform_http.transport.redirects import RedirectGuard
-
-_TLS_SCHEMES = frozenset({"https", "wss"})
 
 
 class PlatformRequest(aiohttp.ClientRequest):
@@ -77,7 +75,7 @@ class PlatformRequest(aiohttp.ClientRequest):
         if call is not None:
             self._enter_route(call, url, origin, options)
         proxy = self._choose_proxy(url, options)
-        if url.scheme in _TLS_SCHEMES or (proxy is not None and proxy.scheme == "https"):
+        if url.scheme in TLS_SCHEMES or (proxy is not None and proxy.scheme == "https"):
             self._tls_choice = self._judge_tls(options.get("ssl", True), url, call)
             options["ssl"] = self.tls.choose(self._tls_choice)
         try:
@@ -220,7 +218,7 @@ def _is_at(url: URL, origin: Origin) -> bool:
     return (
         url.raw_host == origin.host
         and url.port == origin.port
-        and (url.scheme in _TLS_SCHEMES) == (origin.scheme in _TLS_SCHEMES)
+        and (url.scheme in TLS_SCHEMES) == (origin.scheme in TLS_SCHEMES)
     )
 
 

@@ -150,23 +150,28 @@ async def test_another_upgrade_gets_its_101(observed: Observed) -> None:
         response.close()
 
 
+@contextlib.asynccontextmanager
+async def _answering(end: bytes) -> AsyncIterator[tuple[str, list[asyncio.StreamWriter]]]:
+    """Answer 200 whenever *end* was read; yield the URL and the connections that were made."""
+    connections: list[asyncio.StreamWriter] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(writer)
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            while True:
+                await reader.readuntil(end)
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", connections
+
+
 @pytest.mark.parametrize("options", [{}, {"middlewares": ()}], ids=["", "no middlewares"])
 async def test_a_generator_that_falls_short_of_its_length_takes_nothing_from_the_next_request(
     observed: Observed, options: dict[str, object]
 ) -> None:
-    connections = []
-
-    async def answer_at_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connections.append(writer)
-        with contextlib.suppress(asyncio.IncompleteReadError):
-            while True:
-                await reader.readuntil(b"\r\n\r\n")
-                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-        writer.close()
-
-    server = await asyncio.start_server(answer_at_once, "127.0.0.1", 0)
-    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-    async with server, observed.session() as session:
+    async with _answering(b"\r\n\r\n") as (url, connections), observed.session() as session:
         for _ in range(2):
             headers = {"Content-Length": "10"}
             # The retry policy would read the body of a PUT first, and correct its length.
@@ -255,19 +260,7 @@ class _Overstated(aiohttp.BytesPayload):
 async def test_a_body_that_falls_short_of_its_own_size_closes_its_connection(
     observed: Observed,
 ) -> None:
-    connections = []
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connections.append(writer)
-        with contextlib.suppress(asyncio.IncompleteReadError):
-            while True:
-                await reader.readuntil(b"\r\n\r\nfour")
-                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-        writer.close()
-
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-    async with server, observed.session() as session:
+    async with _answering(b"\r\n\r\nfour") as (url, connections), observed.session() as session:
         for _ in range(2):
             async with session.post(url, data=_Overstated(b"four")) as response:
                 assert response.status == 200
