@@ -16,6 +16,7 @@ import uuid
 from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from weakref import WeakKeyDictionary
 
 from platform_http.errors import DeadlineExceededError
 
@@ -166,6 +167,18 @@ class Observer(Protocol):
 
     def token_refreshed(self, result: str) -> None:
         """A token was fetched (``success``) or could not be (``failure``)."""
+
+    def websocket_opened(self) -> None:
+        """A WebSocket of the helper is connected."""
+
+    def websocket_closed(self, duration: float) -> None:
+        """A WebSocket of the helper ended after *duration* seconds."""
+
+    def websocket_reconnected(self, reason: str) -> None:
+        """A WebSocket is connected anew; *reason* is what ended the one before."""
+
+    def pitfall_found(self, kind: str) -> None:
+        """The application does with its sessions what it should not; *kind* is a fixed word."""
 
     def connection_opened(self, origin: Origin) -> None:
         """A new connection serves its first attempt, and so is active."""
@@ -540,8 +553,25 @@ class Call:
         )
 
 
+_CLIENTS: WeakKeyDictionary[aiohttp.ClientSession, Client] = WeakKeyDictionary()
+
+
+def bind_client(session: aiohttp.ClientSession, client: Client) -> None:
+    """Remember whose session *session* is."""
+    _CLIENTS[session] = client
+
+
+def client_of(session: aiohttp.ClientSession) -> Client | None:
+    """Return the client whose session *session* is; ``None`` for one that no factory made."""
+    return _CLIENTS.get(session)
+
+
 CURRENT_CALL: ContextVar[Call | None] = ContextVar("platform_http_call", default=None)
 CURRENT_ATTEMPT: ContextVar[Attempt | None] = ContextVar("platform_http_attempt", default=None)
+UPGRADE_OPTIONS: ContextVar[CallOptions] = ContextVar(
+    "platform_http_upgrade_options", default=DEFAULT_OPTIONS
+)
+"""The options of the WebSocket that is being connected: ``ws_connect`` has no way to take them."""
 _AMBIENT_DEADLINE: ContextVar[float] = ContextVar("platform_http_deadline", default=math.inf)
 
 

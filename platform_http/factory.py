@@ -16,7 +16,7 @@ import aiohttp
 from prometheus_client import REGISTRY
 from yarl import URL
 
-from platform_http.call import Client, Origin
+from platform_http.call import Client, Origin, bind_client
 from platform_http.errors import FactoryClosedError
 from platform_http.middlewares.attempt import AttemptMiddleware
 from platform_http.middlewares.circuit_breaker import CircuitBreakerMiddleware
@@ -359,6 +359,7 @@ class SessionFactory:
             middlewares=middlewares,
         )
         _disable_hidden_resend(session)
+        bind_client(session, client)
         return session
 
     def _has_calls(self, settings: ClientSettings) -> bool:

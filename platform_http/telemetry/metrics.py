@@ -34,6 +34,9 @@ _CALL_DURATION = (*_DURATION, 30.0, 60.0)
 _CONNECTION_DURATION = (
     0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0
 )  # fmt: skip
+_WEBSOCKET_DURATION = (
+    0.1, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0
+)  # fmt: skip
 # Up to 64 MiB, the default of RESPONSE__MAX_BODY.
 _BODY_SIZE = tuple(float(256 * 4**n) for n in range(10))
 _SERVER = ("server_address", "server_port")
@@ -229,6 +232,24 @@ class Metrics:
             "platform_http_telemetry_errors_total",
             "Telemetry hooks that failed; the call went on.",
             ("hook",),
+        )
+        self.pitfalls = self._counter(
+            "platform_http_pitfalls_total",
+            "Times that an application did with its sessions what costs it connections or time.",
+            ("kind",),
+        )
+        self.websocket_connections = self._gauge(
+            "platform_http_websocket_connections", "WebSockets that are connected."
+        )
+        self.websocket_duration = self._histogram(
+            "platform_http_websocket_duration_seconds",
+            "Lifetime of WebSockets that ended.",
+            buckets=_WEBSOCKET_DURATION,
+        )
+        self.websocket_reconnects = self._counter(
+            "platform_http_websocket_reconnects_total",
+            "WebSockets that were connected anew, by what ended the one before.",
+            ("reason",),
         )
         # The two without a client.
         self.event_loop_lag = Histogram(

@@ -278,6 +278,31 @@ class ClientTelemetry:
             self._series.token_refreshes[result].inc()
 
     @_guarded
+    def websocket_opened(self) -> None:
+        """Count a WebSocket in."""
+        if self._series is not None:
+            self._series.websocket_connections.inc()
+
+    @_guarded
+    def websocket_closed(self, duration: float) -> None:
+        """Count a WebSocket out and sample its lifetime."""
+        if self._series is not None:
+            self._series.websocket_connections.dec()
+            self._series.websocket_duration.observe(duration)
+
+    @_guarded
+    def websocket_reconnected(self, reason: str) -> None:
+        """Count a WebSocket that is connected anew."""
+        if self._series is not None:
+            self._metrics.websocket_reconnects.labels(self._client, reason).inc()
+
+    @_guarded
+    def pitfall_found(self, kind: str) -> None:
+        """Count what the application should not do."""
+        if self._series is not None:
+            self._metrics.pitfalls.labels(self._client, kind).inc()
+
+    @_guarded
     def connection_opened(self, origin: Origin) -> None:
         """Count an active connection in."""
         if self._series is not None:

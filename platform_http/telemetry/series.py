@@ -273,6 +273,16 @@ class ClientSeries:
         """Waits for the rate limit, made at the first one."""
         return self.metrics.rate_limit_wait.labels(self.name)
 
+    @functools.cached_property
+    def websocket_connections(self) -> Gauge:
+        """WebSockets that are connected, made at the first one."""
+        return self.metrics.websocket_connections.labels(self.name)
+
+    @functools.cached_property
+    def websocket_duration(self) -> Histogram:
+        """Lifetimes of WebSockets, made at the end of the first one."""
+        return self.metrics.websocket_duration.labels(self.name)
+
     @classmethod
     def of(cls, metrics: Metrics, name: str) -> ClientSeries:
         """Return the series of the client called *name*, the same for every session of it."""

@@ -14,7 +14,7 @@ import aiohttp
 from platform_http.call import (
     CURRENT_ATTEMPT,
     CURRENT_CALL,
-    DEFAULT_OPTIONS,
+    UPGRADE_OPTIONS,
     BodyEnd,
     Call,
     CallOptions,
@@ -40,8 +40,9 @@ def trace_config(client: Client, *, alone: bool) -> aiohttp.TraceConfig:
     """
 
     def open_call(trace_request_ctx: object = None) -> Call:
-        ours = isinstance(trace_request_ctx, CallOptions)
-        return Call(client, cast("CallOptions", trace_request_ctx) if ours else DEFAULT_OPTIONS)
+        if isinstance(trace_request_ctx, CallOptions):
+            return Call(client, trace_request_ctx)
+        return Call(client, UPGRADE_OPTIONS.get())
 
     # aiohttp asks for a SimpleNamespace and only ever hands the object back to the hooks.
     config = aiohttp.TraceConfig(cast("type[SimpleNamespace]", open_call))
