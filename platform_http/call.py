@@ -13,7 +13,7 @@ import contextlib
 import enum
 import math
 import uuid
-from contextvars import ContextVar, Token
+from contextvars import Context, ContextVar, Token, copy_context
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 from weakref import WeakKeyDictionary
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from multidict import CIMultiDict, CIMultiDictProxy
     from yarl import URL
 
+    from platform_http.policies.registry import LruRegistry
+    from platform_http.policies.retry_budget import RetryBudget
     from platform_http.settings import ClientSettings
 
 CallOutcome = Literal["success", "error", "rejected", "cancelled"]
@@ -168,14 +170,17 @@ class Observer(Protocol):
     def token_refreshed(self, result: str) -> None:
         """A token was fetched (``success``) or could not be (``failure``)."""
 
-    def websocket_opened(self) -> None:
-        """A WebSocket of the helper is connected."""
+    def websocket_connecting(self, life: WebSocketLife) -> None:
+        """The handshake of a WebSocket begins, in the current task."""
 
-    def websocket_closed(self, duration: float) -> None:
-        """A WebSocket of the helper ended after *duration* seconds."""
+    def websocket_opened(self, life: WebSocketLife) -> None:
+        """A WebSocket is connected, in the task that began it."""
+
+    def websocket_closed(self, life: WebSocketLife) -> None:
+        """A WebSocket ended, or in the task that began it, its handshake failed."""
 
     def websocket_reconnected(self, reason: str) -> None:
-        """A WebSocket is connected anew; *reason* is what ended the one before."""
+        """A WebSocket is connected anew; *reason*, an ``error.type`` word, ended the one before."""
 
     def pitfall_found(self, kind: str) -> None:
         """The application does with its sessions what it should not; *kind* is a fixed word."""
@@ -210,16 +215,26 @@ class Credentials(Protocol):
         """Take note that a server answered *headers* with a 401."""
 
 
+class LongLived(Protocol):
+    """What outlives its call and has to be ended before the session is closed."""
+
+    async def end(self, within: float) -> None:
+        """Take leave of the peer, within so many seconds; it does not raise."""
+
+
 class Client:
     """What all calls of one client share."""
 
     __slots__ = (
         "_drained",
+        "budgets",
         "closing",
         "in_flight",
+        "long_lived",
         "loop",
         "name",
         "observer",
+        "places_to_note",
         "settings",
     )
 
@@ -233,6 +248,11 @@ class Client:
         self.closing = False
         """New calls are refused, running ones may finish."""
         self.in_flight = 0
+        self.places_to_note = 64
+        """Responses whose line in the application is still noted when their body is under way."""
+        self.budgets: LruRegistry[Origin, RetryBudget] | None = None
+        """What pays for resends; ``None`` where the client has no retry policy."""
+        self.long_lived: set[LongLived] = set()
         self._drained: asyncio.Event | None = None
 
     def call_opened(self) -> None:
@@ -250,6 +270,14 @@ class Client:
         if self.in_flight:
             self._drained = asyncio.Event()
             await self._drained.wait()
+
+    async def end_long_lived(self, within: float) -> None:
+        """Return when nothing is left of this client that outlives its call.
+
+        Args:
+            within: Seconds that each gets to take leave of its peer, >= 0.
+        """
+        await asyncio.gather(*(each.end(within) for each in tuple(self.long_lived)))
 
 
 class BodyEnd(enum.Enum):
@@ -553,6 +581,50 @@ class Call:
         )
 
 
+class WebSocketLife:
+    """One connection of a WebSocket, from before its handshake to its end.
+
+    Times are instants of ``loop.time()``; 0.0 means "did not happen".
+
+    Args:
+        options: Of the WebSocket.
+        url: Where it goes.
+        reconnects: How often the WebSocket has been connected anew, this time included.
+    """
+
+    __slots__ = (
+        "bytes_received",
+        "bytes_sent",
+        "cancelled",
+        "close_code",
+        "closed",
+        "error_type",
+        "messages_received",
+        "messages_sent",
+        "opened",
+        "options",
+        "reconnects",
+        "span",
+        "token",
+        "url",
+    )
+
+    def __init__(self, options: CallOptions, url: URL, reconnects: int) -> None:
+        self.options = options
+        self.url = url
+        self.reconnects = reconnects
+        self.opened = self.closed = 0.0
+        self.messages_sent = self.messages_received = 0
+        self.bytes_sent = self.bytes_received = 0
+        self.close_code = 0
+        """As RFC 6455 numbers them; 0 if there was no connection."""
+        self.error_type = ""
+        self.cancelled = False
+        # Slots that telemetry fills for itself.
+        self.span: object = None
+        self.token: object = None
+
+
 _CLIENTS: WeakKeyDictionary[aiohttp.ClientSession, Client] = WeakKeyDictionary()
 
 
@@ -573,6 +645,18 @@ UPGRADE_OPTIONS: ContextVar[CallOptions] = ContextVar(
 )
 """The options of the WebSocket that is being connected: ``ws_connect`` has no way to take them."""
 _AMBIENT_DEADLINE: ContextVar[float] = ContextVar("platform_http_deadline", default=math.inf)
+
+
+def ambient_deadline() -> float:
+    """Return the instant at which the surrounding :func:`deadline` passes; infinite without."""
+    return _AMBIENT_DEADLINE.get()
+
+
+def context_without_deadline() -> Context:
+    """Return a copy of the current context in which no :func:`deadline` is in force."""
+    context = copy_context()
+    context.run(_AMBIENT_DEADLINE.set, math.inf)
+    return context
 
 
 @contextlib.contextmanager

@@ -15,7 +15,9 @@
     ├ AuthenticationError(aiohttp.ClientError)                no credentials could be had
     ├ DeadlineExceededError(aiohttp.ServerTimeoutError)       the call's deadline
     ├ AttemptTimeoutError(aiohttp.ServerTimeoutError)         one attempt's timeout
-    └ ResponseTooLargeError(aiohttp.ClientPayloadError)
+    ├ ResponseTooLargeError(aiohttp.ClientPayloadError)
+    ├ DecodingError(aiohttp.ClientPayloadError, ValueError)   the body is not of the model
+    └ WebSocketClosedError(aiohttp.ClientConnectionError)     there is no connection any more
 
 Code that catches ``aiohttp.ClientError`` or ``TimeoutError`` keeps working. None derives from
 ``ClientOSError`` or ``ServerDisconnectedError``, the two types that aiohttp itself resends on.
@@ -155,3 +157,53 @@ class ResponseTooLargeError(PlatformHttpError, aiohttp.ClientPayloadError):
     """A buffered read would exceed ``RESPONSE__MAX_BODY``."""
 
     error_type = "response_too_large"
+
+
+class WebSocketClosedError(PlatformHttpError, aiohttp.ClientConnectionError):
+    """A WebSocket has ended, and will not be connected again.
+
+    Attributes:
+        code: The close code of RFC 6455: what the two sides agreed on, 1005 for an end without a
+            code and 1006 for a connection that was lost.
+        reason: What the peer said about it, up to 123 bytes that may hold anything; not part of
+            the message.
+    """
+
+    error_type = "response_ended"
+
+    def __init__(self, message: str, *, code: int, reason: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.reason = reason
+
+
+class DecodingError(PlatformHttpError, aiohttp.ClientPayloadError, ValueError):
+    """A response is not what :func:`platform_http.decoding.decode` was asked for.
+
+    It is a ``ClientPayloadError``, for what came is no use, and a ``ValueError`` as what JSON
+    libraries and pydantic raise. The call was a success all the same: its status says so.
+
+    Attributes:
+        reason: ``status``, ``content_type``, ``empty``, ``malformed`` or ``mismatch``.
+        status: Status of the response.
+        problems: For a mismatch, where in the document what is wrong: ``lines.0.amount:
+            int_parsing``. No values; what is not a name of the model's own is ``*``.
+        count: How many problems there are; *problems* holds the first few.
+    """
+
+    error_type = "invalid_response"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: str,
+        status: int,
+        problems: Sequence[str] = (),
+        count: int = 0,
+    ) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.status = status
+        self.problems = tuple(problems)
+        self.count = count

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import math
 import os
@@ -43,7 +44,7 @@ from platform_http.transport.dns import bounded, make_resolver
 from platform_http.transport.redirects import RedirectGuard, remember_redirect
 from platform_http.transport.request import request_class
 from platform_http.transport.response import response_class
-from platform_http.wiring import PolicyMaker
+from platform_http.wiring import PolicyMaker, Registries
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -58,12 +59,15 @@ if TYPE_CHECKING:
     from platform_http.auth.token_endpoint import TokenEndpoint
     from platform_http.auth.token_file import TokenFile, TokenVersion
     from platform_http.call import Credentials
+    from platform_http.inspection import ClientInspection
     from platform_http.middlewares.rate_limit import Quota
     from platform_http.middlewares.shared_quota import SharedQuota
+    from platform_http.pitfalls import Pitfall, Place
     from platform_http.policies.egress import EgressPolicy
     from platform_http.settings import ClientSettings, HttpSettings
     from platform_http.transport.egress import EgressGuard
     from platform_http.transport.proxy import ProxyResolver
+    from platform_http.transport.serializers import Serializer
     from platform_http.transport.tls_rotation import TlsRotation
 
 DEFAULT = "default"
@@ -122,6 +126,7 @@ class SessionFactory:
         self._rng = rng or random.Random()  # noqa: S311 - jitter, not cryptography
         self._sessions: dict[str, aiohttp.ClientSession] = {}
         self._clients: dict[str, Client] = {}
+        self._registries: dict[Client, Registries] = {}
         self._resolvers: list[AbstractResolver] = []
         self.circuits = Circuits()
         self._quotas: list[SharedQuota] = []
@@ -134,6 +139,8 @@ class SessionFactory:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._metrics: Metrics | None = None
         self._closing: asyncio.Task[None] | None = None
+        self._entered_at = 0.0
+        self._entered_by: Place | None = None
 
     @property
     def settings(self) -> HttpSettings:
@@ -150,6 +157,10 @@ class SessionFactory:
         if self._loop is not None:
             raise RuntimeError("a SessionFactory is entered once; make a new one")
         self._loop = asyncio.get_running_loop()
+        # Nobody needs it before there is a factory.
+        from platform_http import pitfalls  # noqa: PLC0415 - see above
+
+        self._entered_by = pitfalls.entering_place()
         settings = await asyncio.to_thread(lambda: self.settings)
         names = dict.fromkeys((DEFAULT, *settings.client_names))
         resolved = [settings.client(name) for name in names]
@@ -167,7 +178,25 @@ class SessionFactory:
         self._lag = event_loop.start(self._loop, self._metrics)
         if self._rotation is not None:
             self._rotation.start()
+        self._entered_at = self._loop.time()
+        if pitfalls.factory_use(self._loop).entered(self):
+            self._tell(pitfalls.MANY_FACTORIES)
         return self
+
+    def _tell(self, pitfall: Pitfall) -> None:
+        """Count and log what the application does with its factories."""
+        from platform_http import pitfalls  # noqa: PLC0415 - as above
+
+        if self._metrics is not None and self.settings.client(DEFAULT).telemetry.metrics:
+            self._metrics.pitfalls.labels(DEFAULT, pitfall.kind).inc()
+        pitfalls.warn(pitfall, self._entered_by, client=DEFAULT)
+
+    def _left(self, loop: asyncio.AbstractEventLoop) -> None:
+        from platform_http import pitfalls  # noqa: PLC0415 - as above
+
+        use, now = pitfalls.factory_use(loop), loop.time()
+        if use.left(self, self._entered_by, since=self._entered_at, now=now):
+            self._tell(pitfalls.SESSION_PER_REQUEST)
 
     async def _load_tls(self, clients: Sequence[ClientSettings]) -> None:
         self._tls = {client.name: ClientTls(client.name, client.tls) for client in clients}
@@ -224,8 +253,25 @@ class SessionFactory:
         settings = self.settings.client(name)
         session = self._sessions.get(settings.name)
         if session is None:
+            self._check_loop(self._loop)
             session = self._sessions[settings.name] = self._build(settings, self._loop)
         return session
+
+    def inspect(self) -> tuple[ClientInspection, ...]:
+        """Return what every client that has a session is doing, by name.
+
+        Call it on the factory's event loop. The calls that it lists are recorded only while
+        ``WEB__STATUS_PAGE`` is on.
+        """
+        from platform_http.inspection import inspect_client  # noqa: PLC0415 - for who looks
+
+        inspected = []
+        for name, session in sorted(self._sessions.items()):
+            connector, client = session.connector, self._clients[name]
+            if isinstance(connector, PlatformTCPConnector | PlatformUnixConnector):
+                registries = self._registries.get(client) or Registries()
+                inspected.append(inspect_client(client, connector.use(), registries))
+        return tuple(inspected)
 
     async def aclose(self, grace: float | None = None) -> None:
         """Refuse new calls, let running ones finish, then close every session.
@@ -236,10 +282,18 @@ class SessionFactory:
         """
         if self._loop is None:
             return
+        self._check_loop(self._loop)
         if self._closing is None:
+            self._left(self._loop)
             self._closing = self._loop.create_task(self._close(grace))
         # Whoever is cancelled while waiting must not cancel the closing itself.
         await asyncio.shield(self._closing)
+
+    def _check_loop(self, loop: asyncio.AbstractEventLoop) -> None:
+        if asyncio.get_running_loop() is not loop:
+            from platform_http.pitfalls import refuse_other_loop  # noqa: PLC0415 - as above
+
+            refuse_other_loop(loop)
 
     async def _close(self, grace: float | None) -> None:
         for client in self._clients.values():
@@ -264,10 +318,12 @@ class SessionFactory:
     async def _close_client(self, name: str, grace: float | None) -> None:
         client = self._clients[name]
         seconds = client.settings.shutdown.grace if grace is None else grace
+        until = client.loop.time() + seconds
         try:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(None if seconds == math.inf else seconds):
                     await client.wait_drained()
+            await client.end_long_lived(max(until - client.loop.time(), _CLOSE_SECONDS))
         finally:
             await _bounded(self._sessions[name].close())
 
@@ -308,7 +364,7 @@ class SessionFactory:
     def _client(self, settings: ClientSettings, loop: asyncio.AbstractEventLoop) -> Client:
         base_url, _ = _base_url(settings)
         assert self._metrics is not None
-        observer = ClientTelemetry(
+        observer = _telemetry_class(settings)(
             settings.name,
             settings.telemetry,
             self._metrics,
@@ -340,11 +396,14 @@ class SessionFactory:
         connector = self._connector(client, timeout, socket_path, client_tls, egress)
         if self._has_calls(settings):
             connector.refuse_truncation()
+        serializer = _serializer(settings)
         session = aiohttp.ClientSession(
             base_url,
             connector=connector,
             headers={name: value.get_secret_value() for name, value in settings.headers.items()},
             timeout=timeout,
+            json_serialize=json.dumps if serializer is None else serializer.dumps_text,
+            json_serialize_bytes=None if serializer is None else serializer.dumps,
             cookie_jar=_cookie_jar(settings),
             request_class=request_class(
                 client,
@@ -354,7 +413,7 @@ class SessionFactory:
                 egress=egress,
                 redirects=RedirectGuard(redirects, client),
             ),
-            response_class=response_class(client),
+            response_class=response_class(client, serializer),
             trace_configs=traces,
             middlewares=middlewares,
         )
@@ -447,7 +506,10 @@ class SessionFactory:
         if not self._has_calls(settings):
             return []
         make = PolicyMaker(settings, self._clock, self._rng, client.observer)
+        registries = self._registries[client] = Registries()
         budgets = LruRegistry(make.budget, evictable=lambda budget: budget.full)
+        if settings.retry.enabled or settings.hedging.enabled:
+            registries.budgets = budgets
         path: list[aiohttp.ClientMiddlewareType] = []
         # What is off by default is loaded by whoever switches it on: importing all of it would cost
         # every service an eighth of what importing the package costs.
@@ -457,6 +519,7 @@ class SessionFactory:
             throttles = LruRegistry(make.throttle, evictable=lambda throttle: throttle.idle)
             path.append(ThrottleMiddleware(client, throttles))
         if settings.retry.enabled:
+            client.budgets = budgets
             path.append(RetryMiddleware(client, make.retry(), budgets))
         if settings.hedging.enabled:
             from platform_http.middlewares.hedging import HedgingMiddleware  # noqa: PLC0415 - see above
@@ -468,22 +531,25 @@ class SessionFactory:
         if settings.rate_limit.rate is not None:
             from platform_http.middlewares.rate_limit import RateLimitMiddleware  # noqa: PLC0415 - see above
 
-            path.append(RateLimitMiddleware(client, self._quota(client, make)))
+            path.append(RateLimitMiddleware(client, self._quota(client, make, registries)))
         if settings.circuit_breaker.mode != "off":
             breakers = LruRegistry(make.breaker, evictable=lambda breaker: breaker.idle_closed)
+            registries.breakers = breakers
             self.circuits.add(client.name, breakers)
             path.append(CircuitBreakerMiddleware(client, breakers))
         if settings.concurrency.limit:
             limits = LruRegistry(make.concurrency, evictable=lambda limit: limit.idle)
+            registries.limits = limits
             path.append(ConcurrencyMiddleware(client, limits))
         path.append(AttemptMiddleware(client, _deadline_propagation(settings, base_url)))
         return path
 
-    def _quota(self, client: Client, make: PolicyMaker) -> Quota:
+    def _quota(self, client: Client, make: PolicyMaker, registries: Registries) -> Quota:
         from platform_http.middlewares.rate_limit import LocalQuota  # noqa: PLC0415 - off by default
 
         if client.settings.rate_limit.store.get_secret_value().startswith("memory:"):
-            return LocalQuota(LruRegistry(make.bucket, evictable=lambda bucket: bucket.full))
+            registries.buckets = LruRegistry(make.bucket, evictable=lambda bucket: bucket.full)
+            return LocalQuota(registries.buckets)
         # Redis and its client are loaded by whoever shares a quota.
         from platform_http.middlewares.shared_quota import SharedQuota  # noqa: PLC0415 - see above
 
@@ -554,6 +620,14 @@ async def open_session(
     """
     async with SessionFactory(settings) as factory:
         yield factory.session(name)
+
+
+def _telemetry_class(settings: ClientSettings) -> type[ClientTelemetry]:
+    if not settings.web.status_page:
+        return ClientTelemetry
+    from platform_http.telemetry.recorder import RecordingTelemetry  # noqa: PLC0415 - off by default
+
+    return RecordingTelemetry
 
 
 def _first_trace(client: Client, *, alone: bool) -> aiohttp.TraceConfig:
@@ -662,6 +736,14 @@ def _cookie_jar(settings: ClientSettings) -> AbstractCookieJar:
     from platform_http.transport.cookies import GuardedCookieJar  # noqa: PLC0415 - off by default
 
     return GuardedCookieJar(unsafe=settings.cookies.unsafe)
+
+
+def _serializer(settings: ClientSettings) -> Serializer | None:
+    if settings.json_.serializer == "json":
+        return None
+    from platform_http.transport.serializers import make_serializer  # noqa: PLC0415 - off by default
+
+    return make_serializer(settings.json_.serializer)
 
 
 def _deadline_propagation(

@@ -16,12 +16,25 @@ if TYPE_CHECKING:
 
     from platform_http.call import Observer, Origin
     from platform_http.policies.hedging import HedgePolicy
+    from platform_http.policies.registry import LruRegistry
     from platform_http.policies.throttle import AdaptiveThrottle
     from platform_http.policies.token_bucket import TokenBucket
     from platform_http.settings import ClientSettings
 
 # A probe that runs into the attempt timeout reports that failure before its lease ends.
 _LEASE_MARGIN = 1.25
+
+
+class Registries:
+    """The policies of one client by origin, for whoever looks at them; ``None`` is off."""
+
+    __slots__ = ("breakers", "buckets", "budgets", "limits")
+
+    def __init__(self) -> None:
+        self.budgets: LruRegistry[Origin, RetryBudget] | None = None
+        self.breakers: LruRegistry[Origin, CircuitBreaker] | None = None
+        self.limits: LruRegistry[Origin, ConcurrencyLimit] | None = None
+        self.buckets: LruRegistry[Origin, TokenBucket] | None = None
 
 
 class PolicyMaker:

@@ -1,6 +1,11 @@
 """Settings of HTTP clients: frozen models, resolved per client from every source at once."""
 
-from platform_http.settings.http_settings import HttpSettings, load_settings, plain_settings
+from platform_http.settings.http_settings import (
+    HttpSettings,
+    isolated_settings,
+    load_settings,
+    plain_settings,
+)
 from platform_http.settings.model import (
     AuthSettings,
     CircuitBreakerSettings,
@@ -54,6 +59,7 @@ __all__ = [
     "TimeoutSettings",
     "TlsSettings",
     "WebSettings",
+    "isolated_settings",
     "load_settings",
     "plain_settings",
 ]

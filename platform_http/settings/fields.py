@@ -223,6 +223,18 @@ OptionalPort = Annotated[
     BeforeValidator(_number_or_none),
     Expects("a port from 1 to 65535, or none"),
 ]
+
+
+def _address(text: str) -> str:
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        raise refusal("is not an IP address") from None
+
+
+IpAddress = Annotated[
+    str, BeforeValidator(_text), AfterValidator(_address), Expects("an IP address")
+]
 HedgeDelay = Annotated[
     Literal["p95"] | Annotated[float, Field(gt=0, allow_inf_nan=False)],
     BeforeValidator(_p95_or_number),

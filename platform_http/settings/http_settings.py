@@ -10,7 +10,6 @@ from pydantic import ValidationError
 
 from platform_http.errors import ConfigurationError
 from platform_http.settings.adaptation import adapt
-from platform_http.settings.availability import unavailable
 from platform_http.settings.model import ClientSettings, Profile
 from platform_http.settings.plain import PLAIN
 from platform_http.settings.rules import Statement, violations
@@ -70,8 +69,7 @@ class HttpSettings:
             raise ConfigurationError(list(dict.fromkeys(found)))
         self._clients = {name: resolved.settings for name, resolved in self._own.items()}
 
-    @staticmethod
-    def _sources(values: Mapping[str, object]) -> list[Source]:
+    def _sources(self, values: Mapping[str, object]) -> list[Source]:
         return [from_constructor(values), *from_variables(os.environ)]
 
     @property
@@ -153,15 +151,33 @@ def plain_settings(**overrides: object) -> HttpSettings:
     Raises:
         ConfigurationError: If the overrides are invalid or contradict the profile.
     """
-    return _PlainSettings(**overrides)
+    return isolated_settings(PLAIN, **overrides)
 
 
-class _PlainSettings(HttpSettings):
-    __slots__ = ()
+def isolated_settings(profile: Mapping[str, object], **overrides: object) -> HttpSettings:
+    """Return settings that nothing outside of the program can change.
 
-    @staticmethod
-    def _sources(values: Mapping[str, object]) -> list[Source]:
-        return [from_constructor(values), from_constructor(PLAIN, origin="profile")]
+    Neither variables nor files are read.
+
+    Args:
+        profile: What applies in place of the defaults, as the arguments of :class:`HttpSettings`.
+        **overrides: Stronger than *profile*.
+
+    Raises:
+        ConfigurationError: If the overrides are invalid or contradict the profile.
+    """
+    return _IsolatedSettings(profile, overrides)
+
+
+class _IsolatedSettings(HttpSettings):
+    __slots__ = ("_profile",)
+
+    def __init__(self, profile: Mapping[str, object], overrides: Mapping[str, object]) -> None:
+        self._profile = profile
+        super().__init__(**overrides)
+
+    def _sources(self, values: Mapping[str, object]) -> list[Source]:
+        return [from_constructor(values), from_constructor(self._profile, origin="profile")]
 
 
 def _canonical(name: str) -> str:
@@ -187,7 +203,7 @@ def _client(
         client=name,
         own=frozenset(own),
     )
-    found = [*invalid.values(), *violations(statement), *unavailable(statement)]
+    found = [*invalid.values(), *violations(statement)]
     fields = {field: getattr(profile, field) for field in Profile.model_fields}
     return _Resolved(ClientSettings.model_construct(name=name or "default", **fields), said), found
 

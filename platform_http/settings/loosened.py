@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from yarl import URL
@@ -23,8 +24,16 @@ def loosened(settings: ClientSettings) -> list[str]:
         "REDIRECTS__MODE": settings.redirects.mode == "follow",
         "BASE_URL": settings.auth.scheme != "none" and _is_plain(settings.base_url),
         "AUTH__TOKEN_URL": _is_plain(settings.auth.token_url),
+        "WEB__STATUS_HOST": _shows_status(settings),
     }
     return [setting for setting, is_loose in is_loosened.items() if is_loose]
+
+
+def _shows_status(settings: ClientSettings) -> bool:
+    """Tell whether more than the machine itself may read the status page, which is one for all."""
+    web = settings.web
+    is_open = web.status_page and not ip_address(web.status_host).is_loopback
+    return is_open and settings.name == "default"
 
 
 def _is_plain(url: SecretUrl | None) -> bool:

@@ -18,6 +18,7 @@ from platform_http.settings.fields import (
     Headers,
     HedgeDelay,
     HostPatterns,
+    IpAddress,
     Methods,
     Nameservers,
     Networks,
@@ -40,7 +41,6 @@ from platform_http.settings.fields import (
     SecondsOrZero,
     Statuses,
     Switch,
-    Text,
     Texts,
     Timeout,
     word,
@@ -379,8 +379,15 @@ class WebSettings(Section):
     ready_when_open: Switch = Field(
         default=True, description="the service stays ready while a circuit is open"
     )
-    status_page: Switch = Field(default=False, description="whether there is a status page")
-    status_host: Text = Field(default="127.0.0.1", description="address of the status page")
+    status_page: Switch = Field(
+        default=False,
+        description="the page /debug/platform-http and its JSON; of the whole process",
+    )
+    status_host: IpAddress = Field(
+        default="127.0.0.1",
+        description="address that the status page's own port listens on; without one, 0.0.0.0 or "
+        ":: answers every peer of the application's port, and a loopback address local ones",
+    )
     status_port: OptionalPort = Field(
         default=None, description="its own port; none = the application's"
     )
@@ -521,7 +528,7 @@ class Profile(Section):
 class ClientSettings(Profile):
     """The resolved settings of one client: every adaptive default is a concrete value.
 
-    :meth:`HttpSettings.client <platform_http.settings.HttpSettings.client>` makes them; made by
+    :meth:`HttpSettings.client <platform_http.HttpSettings.client>` makes them; made by
     hand, fields stay at their plain defaults and nothing checks one against the other.
 
     Args:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import math
 from dataclasses import dataclass
+from ipaddress import ip_address
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from platform_http.settings.model import Profile
+
+OF_THE_PROCESS = ("web.status_page", "web.status_host", "web.status_port")
+"""Paths that no client has a value of its own for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,11 +228,13 @@ def proxy_credentials_have_their_proxy(said: Statement) -> Iterator[str]:
 def extras_are_installed(said: Statement) -> Iterator[str]:
     """What needs a library that is not always there."""
     proxy, dns = said.values.proxy, said.values.dns
+    serializer = said.values.json_.serializer
     is_socks = proxy.url is not None and proxy.url.get_secret_value().lower().startswith("socks5:")
     for path, is_needed, modules, extra in (
         ("proxy.url", is_socks, ("python_socks",), "socks"),
         ("dns.nameservers", bool(dns.nameservers), ("aiodns",), "dns"),
         ("rate_limit.store", _is_shared(said), ("limits", "redis"), "redis"),
+        ("json.serializer", serializer != "json", (serializer,), "speedups"),
     ):
         if not is_needed:
             continue
@@ -357,6 +363,36 @@ def credentials_have_one_source(said: Statement) -> Iterator[str]:
         )
 
 
+def status_page_is_one(said: Statement) -> Iterator[str]:
+    """The status page is of the process, and its address needs the page."""
+    web = said.values.web
+    for path in OF_THE_PROCESS:
+        if path in said.own:
+            yield (
+                f"{said.label(path)} is set for one client, but the page shows them all; "
+                f"set {variable_name(path)}"
+            )
+    for path, is_elsewhere in (
+        ("web.status_host", web.status_host != "127.0.0.1"),
+        ("web.status_port", web.status_port is not None),
+    ):
+        if is_elsewhere and not web.status_page:
+            yield (
+                f"{said.label(path)} has no effect without the page; "
+                f"set {said.label('web.status_page')} to true or remove it"
+            )
+    host = ip_address(web.status_host)
+    if (
+        web.status_page
+        and web.status_port is None
+        and not (host.is_loopback or host.is_unspecified)
+    ):
+        yield (
+            f"{said.label('web.status_host')} is one address of the application's port; "
+            f"set {said.label('web.status_port')}, or this to 0.0.0.0 for every peer"
+        )
+
+
 RULES: tuple[Callable[[Statement], Iterator[str]], ...] = (
     timeouts_nest,
     queue_fits_into_call,
@@ -377,4 +413,5 @@ RULES: tuple[Callable[[Statement], Iterator[str]], ...] = (
     credentials_have_their_scheme,
     credentials_can_be_presented,
     credentials_have_one_source,
+    status_page_is_one,
 )

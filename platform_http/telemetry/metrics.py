@@ -267,7 +267,9 @@ class Metrics:
             registry=None,
         )
         self._families += [self.event_loop_lag, self._build_info]
-        self._build_info.labels(_version(), aiohttp.__version__, platform.python_version()).set(1)
+        self._build_info.labels(
+            library_version(), aiohttp.__version__, platform.python_version()
+        ).set(1)
 
     @classmethod
     def of(cls, registry: CollectorRegistry) -> Metrics:
@@ -341,7 +343,8 @@ class Metrics:
         return family
 
 
-def _version() -> str:
+def library_version() -> str:
+    """Return the version of this library."""
     try:
         return importlib.metadata.version("platform-http")
     except importlib.metadata.PackageNotFoundError:

@@ -19,13 +19,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     import aiohttp
-    from opentelemetry.trace import Span, TracerProvider
+    from opentelemetry.trace import Span, Tracer, TracerProvider
 
-    from platform_http.call import Attempt, Call, Origin
+    from platform_http.call import Attempt, Call, Origin, WebSocketLife
     from platform_http.settings import TelemetrySettings
     from platform_http.telemetry.metrics import Metrics
     from platform_http.telemetry.series import AttemptSeries
     from platform_http.telemetry.spans import SpanShape
+    from platform_http.telemetry.websocket_spans import WebSocketSpans
 
 _Arguments = ParamSpec("_Arguments")
 
@@ -109,9 +110,11 @@ class ClientTelemetry:
                 # Counted from zero on, as all that an alert asks the increase of.
                 metrics.retry_stops.labels(client, "budget")
         self._spans: ClientSpans | None = None
+        self._tracer: Tracer | None = None
         propagation = Propagation(settings.propagate_to, base_origin)
         if settings.traces:
             tracer = trace.get_tracer("platform_http", tracer_provider=tracer_provider)
+            self._tracer = tracer
             self._spans = ClientSpans(client, settings, tracer, propagation, can_resend=can_resend)
             if _is_instrumented():
                 _warn_of_double_spans()
@@ -278,17 +281,31 @@ class ClientTelemetry:
             self._series.token_refreshes[result].inc()
 
     @_guarded
-    def websocket_opened(self) -> None:
-        """Count a WebSocket in."""
-        if self._series is not None:
-            self._series.websocket_connections.inc()
+    def websocket_connecting(self, life: WebSocketLife) -> None:
+        """Start the connection's span, as the parent of its handshake."""
+        if self._websocket_spans is not None:
+            self._websocket_spans.connecting(life)
 
     @_guarded
-    def websocket_closed(self, duration: float) -> None:
-        """Count a WebSocket out and sample its lifetime."""
-        if self._series is not None:
-            self._series.websocket_connections.dec()
-            self._series.websocket_duration.observe(duration)
+    def websocket_opened(self, life: WebSocketLife) -> None:
+        """Count a WebSocket in."""
+        try:
+            if self._series is not None:
+                self._series.websocket_connections.inc()
+        finally:
+            if self._websocket_spans is not None:
+                self._websocket_spans.opened(life)
+
+    @_guarded
+    def websocket_closed(self, life: WebSocketLife) -> None:
+        """Count a WebSocket out, sample its lifetime, end its span."""
+        try:
+            if self._series is not None and life.opened:
+                self._series.websocket_connections.dec()
+                self._series.websocket_duration.observe(life.closed - life.opened)
+        finally:
+            if self._websocket_spans is not None:
+                self._websocket_spans.closed(life)
 
     @_guarded
     def websocket_reconnected(self, reason: str) -> None:
@@ -344,6 +361,15 @@ class ClientTelemetry:
         LOGGER.debug(
             "telemetry hook %s failed: %s (client %r)", hook, type(error).__name__, self._client
         )
+
+    @functools.cached_property
+    def _websocket_spans(self) -> WebSocketSpans | None:
+        if self._tracer is None:
+            return None
+        # Most services have no WebSocket.
+        from platform_http.telemetry.websocket_spans import WebSocketSpans  # noqa: PLC0415 - see above
+
+        return WebSocketSpans(self._client, self._tracer)
 
     def _new_record(self, attempt: Attempt, key: tuple[str, Origin, str | None]) -> AttemptRecord:
         method, origin, template = attempt.method, attempt.origin, key[2] or ""

@@ -7,6 +7,7 @@ application adds its own, a second one of ours stands behind them.
 from __future__ import annotations
 
 import functools
+from asyncio import get_running_loop
 from typing import TYPE_CHECKING, cast
 
 import aiohttp
@@ -92,6 +93,12 @@ def _is_status_of(call: Call, error: BaseException) -> bool:
     return call.status == getattr(error, "status", None)
 
 
+def _refuse_other_loop(client: Client) -> None:
+    from platform_http.pitfalls import refuse_other_loop  # noqa: PLC0415 - for whoever does it
+
+    refuse_other_loop(client.loop, client)
+
+
 class _Calls:
     """Hooks that run once per call."""
 
@@ -106,6 +113,8 @@ class _Calls:
         call: Call,
         params: aiohttp.TraceRequestStartParams,
     ) -> None:
+        if get_running_loop() is not self._client.loop:
+            _refuse_other_loop(self._client)
         call.open(params.method, params.headers, self._clock())
         if self._looks_for_userinfo:
             # Nobody sees it later: aiohttp makes a header of it.
@@ -122,7 +131,7 @@ class _Calls:
         # An application's middleware may have returned a response of another session.
         attempt: Attempt | None = getattr(params.response, "attempt", None)
         if attempt is None:
-            self._client.observer.policy_bypassed(call)
+            self._bypassed(call)
             self._close_by_status(call)
         elif attempt.body is BodyEnd.COMPLETE:
             self._close_by_status(call)
@@ -137,7 +146,7 @@ class _Calls:
     ) -> None:
         call.leave()
         if call.sent and not call.attempts:
-            self._client.observer.policy_bypassed(call)
+            self._bypassed(call)
         error: BaseException = params.exception
         if not isinstance(error, Exception):
             call.close("cancelled", "", self._clock())
@@ -149,6 +158,17 @@ class _Calls:
             error = translate(error, params.url) if was_raised_by_aiohttp(error) else error
             refused = isinstance(error, RequestRejectedError) and call.sent == 0
             call.close("rejected" if refused else "error", error_type(error), self._clock())
+
+    def _bypassed(self, call: Call) -> None:
+        from platform_http.pitfalls import (  # noqa: PLC0415 - for whoever does it
+            POLICY_BYPASS,
+            calling_place,
+            describe,
+            found,
+        )
+
+        self._client.observer.policy_bypassed(call)
+        found(POLICY_BYPASS, calling_place(), self._client, of=describe(call))
 
     def _body_ended(self, call: Call, attempt: Attempt) -> None:
         if attempt.body is BodyEnd.FAILED:

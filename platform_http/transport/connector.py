@@ -6,7 +6,7 @@ import asyncio
 import functools
 import math
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
@@ -115,6 +115,24 @@ def _end_body(payload: StreamReader | None, why: str) -> None:
     """Fail a body that aiohttp would leave without an end, its reader waiting."""
     if payload is not None and not payload.is_eof() and payload.exception() is None:
         payload.set_exception(aiohttp.ClientPayloadError(why))
+
+
+class PoolUse(NamedTuple):
+    """The connections of one client at one instant.
+
+    Args:
+        active: Connections that serve a request, and those that are being made.
+        idle: Connections that wait for one.
+        waiting: Attempts that wait for a connection.
+        limit: Connections that there may be, 0 is unlimited.
+        limit_per_host: Connections to one origin that there may be, likewise.
+    """
+
+    active: int
+    idle: int
+    waiting: int
+    limit: int
+    limit_per_host: int
 
 
 class _PlatformConnector(aiohttp.BaseConnector):
@@ -226,6 +244,17 @@ class _PlatformConnector(aiohttp.BaseConnector):
         super()._release(key, protocol, should_close=should_close)
         if isinstance(protocol, PlatformProtocol) and protocol.is_connected():
             protocol.rest()
+
+    def use(self) -> PoolUse:
+        """Return what is open and who waits."""
+        idle = (protocol for kept in self._conns.values() for protocol, _ in kept)
+        return PoolUse(
+            active=len(self._acquired),
+            idle=sum(protocol.is_connected() for protocol in idle),
+            waiting=sum(map(len, self._waiters.values())),
+            limit=self.limit,
+            limit_per_host=self.limit_per_host,
+        )
 
     def retire(self, old: Iterable[ssl.SSLContext], new: Iterable[ssl.SSLContext]) -> None:
         """Reuse no connection that was made with one of *old*, unless it is one of *new*.

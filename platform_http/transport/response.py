@@ -27,11 +27,15 @@ if TYPE_CHECKING:
     from aiohttp.connector import Connection
 
     from platform_http.call import Attempt, Call, Client
+    from platform_http.pitfalls import Place
+    from platform_http.transport.serializers import Serializer
 
 # Apache's DeflateInflateRatioLimit, and how much may be decoded before it counts: what is small
 # is no bomb, however well it was compressed.
 _MAX_RATIO = 200
 _RATIO_FROM = 4 * 2**20
+
+_PLACES_AFTER_A_FINDING = 1024
 
 
 class PlatformResponse(aiohttp.ClientResponse):
@@ -43,6 +47,7 @@ class PlatformResponse(aiohttp.ClientResponse):
 
     max_body: ClassVar[float] = math.inf
     client_name: ClassVar[str] = ""
+    serializer: ClassVar[Serializer | None] = None
     attempt: Attempt | None = None
     _stream: StreamReader | None = None
     _call: Call | None = None
@@ -50,6 +55,7 @@ class PlatformResponse(aiohttp.ClientResponse):
     # How the body ended, where the state of the stream does not tell it.
     _end: tuple[BodyEnd, str] | None = None
     _deadline_timer: asyncio.TimerHandle | None = None
+    _place: Place | None = None
 
     @property
     def request_info(self) -> aiohttp.RequestInfo:
@@ -157,6 +163,8 @@ class PlatformResponse(aiohttp.ClientResponse):
 
     async def json(self, **options: Any) -> Any:
         """Read the whole body and decode it as JSON; takes the arguments of aiohttp's method."""
+        if self.serializer is not None:
+            options.setdefault("loads", self.serializer.loads)
         try:
             return await super().json(**options)
         except (aiohttp.ContentTypeError, UnicodeDecodeError) as error:
@@ -254,13 +262,36 @@ class PlatformResponse(aiohttp.ClientResponse):
             # Weak: the timer must not keep a response alive that the caller has dropped.
             expire = weakref.WeakMethod(self._expire)
             self._deadline_timer = self._loop.call_at(call.deadline, _call_if_alive, expire)
+            if call.client.places_to_note:
+                self._note_place(call.client)
+
+    def _note_place(self, client: Client) -> None:
+        # Whoever has a session has loaded it.
+        from platform_http.pitfalls import calling_place  # noqa: PLC0415 - see above
+
+        client.places_to_note -= 1
+        self._place = calling_place()
 
     def _expire(self) -> None:
         """Close at the deadline, read or not: aiohttp never collects an unread response."""
         if self._call is not None and self._stream is not None:
+            if not self._is_taken():
+                self._tell_unread(self._call)
             # A later read must see the deadline, not "Connection closed".
             self._stream.set_exception(self._call.deadline_exceeded())
             self.close()
+
+    def _is_taken(self) -> bool:
+        """Tell whether somebody reads, or has; unknown of a request without middlewares."""
+        return self._buffering or self.attempt is None or self.attempt.judged
+
+    def _tell_unread(self, call: Call) -> None:
+        from platform_http.pitfalls import UNREAD_RESPONSE, describe, found  # noqa: PLC0415 - as above
+
+        if self._place is None:
+            # Looking for the line costs something, so it waits for a reason.
+            call.client.places_to_note = _PLACES_AFTER_A_FINDING
+        found(UNREAD_RESPONSE, self._place, call.client, of=describe(call))
 
     def _callers_timer_fired(self) -> bool:
         return bool(getattr(self._timer, "_cancelled", False))
@@ -303,10 +334,19 @@ class PlatformResponse(aiohttp.ClientResponse):
             self.attempt.call.response_body_size = size
 
 
-def response_class(client: Client) -> type[PlatformResponse]:
-    """Return the response class of one client."""
+def response_class(client: Client, serializer: Serializer | None = None) -> type[PlatformResponse]:
+    """Return the response class of one client.
+
+    Args:
+        client: Whose responses these are.
+        serializer: What ``json()`` decodes with; ``None`` is aiohttp's own default.
+    """
     limit = client.settings.response.max_body
-    members = {"client_name": client.name, "max_body": math.inf if limit is None else limit}
+    members = {
+        "client_name": client.name,
+        "max_body": math.inf if limit is None else limit,
+        "serializer": serializer,
+    }
     return type("PlatformResponse", (PlatformResponse,), members)
 
 

@@ -129,6 +129,25 @@ async def test_a_session_has_the_attributes_that_are_read_and_set() -> None:
         assert "_retry_connection" in aiohttp.ClientSession.ATTRS
 
 
+async def test_every_request_has_the_frame_that_the_place_of_its_caller_is_found_by() -> None:
+    codes = []
+
+    async def started(*_: object) -> None:
+        frame = inspect.currentframe()
+        while frame is not None:
+            codes.append(frame.f_code)
+            frame = frame.f_back
+
+    config = aiohttp.TraceConfig()
+    config.on_request_start.append(started)
+    async with aiohttp.ClientSession(trace_configs=[config]) as session:
+        with pytest.raises(aiohttp.InvalidURL):
+            async with session.get("http:///"):
+                pass
+    here = inspect.currentframe().f_code
+    assert codes.index(aiohttp.ClientSession._request.__code__) < codes.index(here)
+
+
 async def test_a_protocol_has_the_attributes_that_are_read() -> None:
     protocol = ResponseHandler(loop=asyncio.get_running_loop())
     assert protocol.should_close is False
@@ -137,6 +156,31 @@ async def test_a_protocol_has_the_attributes_that_are_read() -> None:
     assert protocol.is_connected() is False
     protocol.force_close()
     assert protocol.should_close is True
+
+
+async def test_a_websocket_has_the_response_that_its_connection_is_given_back_by() -> None:
+    async def handler(request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        await socket.receive()
+        return socket
+
+    app = web.Application()
+    app.router.add_get("/", handler)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        async with aiohttp.ClientSession() as session:
+            socket = await session.ws_connect(f"ws://127.0.0.1:{site.port}/")
+            connection = socket._response.connection
+            assert connection.transport.get_write_buffer_size() == 0
+            socket._response.close()
+            assert connection.transport is None
+            assert session.connector._acquired == set()
+    finally:
+        await runner.cleanup()
 
 
 async def test_a_connection_of_a_server_tells_whether_a_handler_runs() -> None:

@@ -9,61 +9,48 @@ from dataclasses import dataclass, field
 import aiohttp
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.trace import SpanKind
 from prometheus_client import CollectorRegistry
 
 import platform_http.testing
 from platform_http.auth import CredentialProvider
 from platform_http.factory import SessionFactory
 from platform_http.settings import HttpSettings
+from platform_http.testing import CapturedMetrics, CapturedSpans
+from platform_http.testing.fast_settings import merged
 
 # Real backoffs, too short to wait for.
 FAST = {"retry": {"backoff_initial": 0.001, "backoff_max": 0.002, "backoff_throttled": 0.001}}
-
-
-def merged(base: Mapping[str, object], extra: Mapping[str, object]) -> dict[str, object]:
-    result = dict(base)
-    for key, value in extra.items():
-        old = result.get(key)
-        result[key] = (
-            merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
-        )
-    return result
 
 
 @dataclass
 class Observed:
     """What one test's factories emit."""
 
-    registry: CollectorRegistry = field(default_factory=CollectorRegistry)
-    exporter: InMemorySpanExporter = field(default_factory=InMemorySpanExporter)
+    metrics: CapturedMetrics = field(default_factory=CapturedMetrics)
+    traces: CapturedSpans = field(default_factory=CapturedSpans)
 
-    def __post_init__(self) -> None:
-        self.provider = TracerProvider()
-        self.provider.add_span_processor(SimpleSpanProcessor(self.exporter))
+    @property
+    def registry(self) -> CollectorRegistry:
+        return self.metrics.registry
+
+    @property
+    def provider(self) -> TracerProvider:
+        return self.traces.provider
 
     def value(self, name: str, **labels: str) -> float:
-        """Sum of the samples of *name* whose labels include *labels*."""
-        return sum(
-            sample.value
-            for metric in self.registry.collect()
-            for sample in metric.samples
-            if sample.name == name and labels.items() <= sample.labels.items()
-        )
+        return self.metrics.value(name, **labels)
 
     @property
     def spans(self) -> tuple[ReadableSpan, ...]:
-        return self.exporter.get_finished_spans()
+        return self.traces.finished
 
     @property
     def attempts(self) -> list[ReadableSpan]:
-        return [span for span in self.spans if span.kind is SpanKind.CLIENT]
+        return self.traces.attempts
 
     @property
     def calls(self) -> list[ReadableSpan]:
-        return [span for span in self.spans if span.kind is SpanKind.INTERNAL]
+        return self.traces.calls
 
     @asynccontextmanager
     async def factory(
@@ -100,8 +87,8 @@ class Observed:
 
 
 @pytest.fixture
-def observed() -> Observed:
-    return Observed()
+def observed(captured_metrics: CapturedMetrics, captured_spans: CapturedSpans) -> Observed:
+    return Observed(captured_metrics, captured_spans)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import socket
 from collections.abc import Iterable, Mapping
@@ -76,6 +77,9 @@ class _FakeResolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
+        # As every real one: from Python 3.12 on, an answer at once would be there before a second
+        # caller could wait for it.
+        await asyncio.sleep(0)
         found = [
             answer if isinstance(answer, tuple) else (answer, port)
             for answer in self._network.answer(host)

@@ -25,6 +25,7 @@ LOOSENED = {
             "client_secret": "s",
         },
     },
+    "WEB__STATUS_HOST": {"web": {"status_page": True, "status_host": "0.0.0.0"}},
 }
 EXPORTED = "platform_http_insecure_settings"
 

@@ -14,9 +14,8 @@ from prometheus_client import generate_latest
 
 from platform_http.call import CallOptions, deadline
 from platform_http.errors import AuthenticationError, DeadlineExceededError
-from platform_http.testing import FaultServer
+from platform_http.testing import FakeClock, FaultServer
 from tests.functional.conftest import Observed
-from tests.policies.fake_clock import FakeClock
 from tests.token_server import TokenServer, token_server
 
 REFRESHES = "platform_http_token_refreshes_total"

@@ -195,7 +195,7 @@ async def test_a_deadline_that_has_passed_sends_nothing_and_blames_nobody(
             async with session.get(f"http://127.0.0.1:{server.port}/") as response:
                 assert response.status == 200
             server.requests.clear()
-            observed.exporter.clear()
+            observed.traces.clear()
             with deadline(0), pytest.raises(DeadlineExceededError):
                 await session.get(server.url)
     assert server.requests == []

@@ -38,6 +38,7 @@ def test_no_error_of_ours_is_one_that_aiohttp_resends_on() -> None:
         (errors.DeadlineExceededError, aiohttp.ServerTimeoutError),
         (errors.AttemptTimeoutError, aiohttp.ServerTimeoutError),
         (errors.ResponseTooLargeError, aiohttp.ClientPayloadError),
+        (errors.WebSocketClosedError, aiohttp.ClientConnectionError),
     ],
 )
 def test_existing_except_clauses_keep_working(kind: type, also: type) -> None:

@@ -16,8 +16,9 @@ from platform_http.errors import EgressDeniedError
 from platform_http.settings.plain import PLAIN
 from platform_http.testing import FaultServer, ReceivedRequest
 from platform_http.testing.actions import Action, respond
+from platform_http.testing.fast_settings import merged
 from tests.certificates import Certificates
-from tests.functional.conftest import Observed, merged
+from tests.functional.conftest import Observed
 
 STATUSES = [301, 302, 303, 307, 308]
 

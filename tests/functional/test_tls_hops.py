@@ -15,8 +15,9 @@ from aiohttp.test_utils import TestServer
 
 from platform_http.errors import EgressDeniedError
 from platform_http.settings.plain import PLAIN
+from platform_http.testing.fast_settings import merged
 from tests.certificates import Certificates
-from tests.functional.conftest import Observed, merged
+from tests.functional.conftest import Observed
 from tests.servers import free_port
 
 

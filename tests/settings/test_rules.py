@@ -12,11 +12,11 @@ from platform_http.settings.rules import Statement, violations
 
 
 def _broken(**values: object) -> list[str]:
-    """Return the rules' violations of constructor values, whether their policies exist or not."""
+    """Return the violations of constructor values."""
     try:
         HttpSettings(**values)
     except ConfigurationError as error:
-        return [line for line in error.violations if "not available yet" not in line]
+        return list(error.violations)
     return []
 
 
@@ -365,6 +365,16 @@ def test_what_was_not_set_contradicts_nothing(values):
             "redis",
             "rate_limit.store needs the library redis; install platform-http[redis]",
         ),
+        (
+            {"json": {"serializer": "orjson"}},
+            "orjson",
+            "json.serializer needs the library orjson; install platform-http[speedups]",
+        ),
+        (
+            {"json": {"serializer": "msgspec"}},
+            "msgspec",
+            "json.serializer needs the library msgspec; install platform-http[speedups]",
+        ),
     ],
 )
 def test_a_setting_whose_library_is_missing_refuses(values, module, expected, monkeypatch):
@@ -407,13 +417,98 @@ def test_a_list_for_one_client_needs_a_mode_that_uses_it(violations):
     )
 
 
-def test_a_contradiction_and_a_missing_policy_are_told_together(violations):
-    lines = violations(
-        EGRESS__MODE="public", PROXY__URL="http://proxy.test", WEB__STATUS_PAGE="true"
+@pytest.mark.parametrize(("field", "value"), [("STATUS_HOST", "0.0.0.0"), ("STATUS_PORT", "9100")])
+def test_an_address_of_the_status_page_needs_the_page(violations, load, field, value):
+    assert violations(**{f"WEB__{field}": value}) == (
+        (
+            f"PLATFORM_HTTP_WEB__{field} has no effect without the page; "
+            "set PLATFORM_HTTP_WEB__STATUS_PAGE to true or remove it"
+        ),
     )
-    assert any("only the proxy sees" in line for line in lines)
-    assert any("not available yet" in line for line in lines)
+    load(**{f"WEB__{field}": value, "WEB__STATUS_PAGE": "true"})
+
+
+@pytest.mark.parametrize("value", ["10.0.0.7", "2001:db8::1"])
+def test_one_address_of_the_status_page_needs_a_port_of_its_own(violations, load, value):
+    asked = {"WEB__STATUS_PAGE": "true", "WEB__STATUS_HOST": value}
+    assert violations(**asked) == (
+        (
+            "PLATFORM_HTTP_WEB__STATUS_HOST is one address of the application's port; "
+            "set PLATFORM_HTTP_WEB__STATUS_PORT, or this to 0.0.0.0 for every peer"
+        ),
+    )
+    load(**asked, WEB__STATUS_PORT="9100")
+
+
+@pytest.mark.parametrize("value", ["127.0.0.1", "::1", "0.0.0.0", "::"])
+def test_the_status_page_on_the_applications_port_is_for_local_or_for_all_peers(load, value):
+    settings = load(WEB__STATUS_PAGE="true", WEB__STATUS_HOST=value)
+    assert settings.client().web.status_host == value
+
+
+@pytest.mark.parametrize("name", ["A", "DEFAULT"])
+def test_there_is_one_status_page_whatever_the_client(violations, name):
+    assert violations(**{f"CLIENTS__{name}__WEB__STATUS_PAGE": "true"}) == (
+        (
+            f"PLATFORM_HTTP_CLIENTS__{name}__WEB__STATUS_PAGE is set for one client, but the page shows "
+            "them all; set PLATFORM_HTTP_WEB__STATUS_PAGE"
+        ),
+    )
+
+
+def test_a_client_inherits_the_status_page(load):
+    settings = load(
+        WEB__STATUS_PAGE="true",
+        WEB__STATUS_PORT="9100",
+        CLIENTS__A__WEB__READY_WHEN_OPEN="false",
+        CLIENTS__DEFAULT__TIMEOUT__TOTAL="5",
+    )
+    assert settings.client("a").web.status_page
+
+
+@pytest.mark.parametrize("value", ["localhost", "example.test", "127.0.0.1:80", "*"])
+def test_the_host_of_the_status_page_is_an_ip_address(violations, value):
+    lines = violations(WEB__STATUS_PAGE="true", WEB__STATUS_HOST=value)
+    assert lines == (
+        "PLATFORM_HTTP_WEB__STATUS_HOST is not an IP address; set it to an IP address",
+    )
 
 
 def test_rules_hold_for_plain_defaults():
     assert list(violations(Statement(values=Profile(), labels={}))) == []
+
+
+def test_what_contradicts_nothing_is_accepted_in_every_section():
+    HttpSettings(
+        base_url="https://api.test/",
+        timeout={"total": 20},
+        pool={"limit": 10, "max_connection_age": 60},
+        dns={"cache_ttl": 5},
+        tls={
+            "min_version": "1.3",
+            "trust": "certifi",
+            "pins": ["sha256/" + "A" * 43 + "="],
+            "reload_interval": 30,
+        },
+        proxy={"url": "http://proxy.test"},
+        retry={"max_attempts": 5, "budget": {"capacity": 50, "trickle": 0}},
+        circuit_breaker={
+            "mode": "observe",
+            "minimum_calls": 5,
+            "slow_call_duration": 1,
+            "slow_call_ratio": 0.5,
+        },
+        concurrency={"limit": 5, "queue": 5, "enforce": False},
+        rate_limit={"rate": 5, "store": "redis://cache.test", "fallback_rate": 1},
+        hedging={"enabled": True, "delay": 1},
+        throttle={"enabled": True},
+        propagation={"attempt_header": "X-Envoy-Attempt-Count"},
+        auth={"scheme": "basic", "username": "u", "password": "p"},
+        cookies={"enabled": True},
+        json={"serializer": "orjson"},
+        redirects={"mode": "deny", "max": 0},
+        response={"max_body": 1000},
+        shutdown={"grace": 1},
+        web={"ready_when_open": False, "status_page": True, "status_port": 9100},
+        telemetry={"call_span": "always"},
+    )

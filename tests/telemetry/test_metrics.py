@@ -7,8 +7,9 @@ import weakref
 import aiohttp
 import pytest
 from prometheus_client import CollectorRegistry, Gauge
+from yarl import URL
 
-from platform_http.call import Origin
+from platform_http.call import DEFAULT_OPTIONS, Origin, WebSocketLife
 from platform_http.errors import ConfigurationError
 from platform_http.telemetry.metrics import Metrics
 
@@ -73,10 +74,14 @@ CONTRACT = {
         "client server_address side",
     ),
     "platform_http_tls_reloads": ("counter", "client result"),
+    "platform_http_pitfalls": ("counter", "client kind"),
     "platform_http_token_refreshes": ("counter", "client result"),
     "platform_http_insecure_settings": ("gauge", "client setting"),
     "platform_http_policy_bypass": ("counter", "client"),
     "platform_http_telemetry_errors": ("counter", "client hook"),
+    "platform_http_websocket_connections": ("gauge", "client"),
+    "platform_http_websocket_duration_seconds": ("histogram", "client"),
+    "platform_http_websocket_reconnects": ("counter", "client reason"),
     "platform_http_event_loop_lag_seconds": ("histogram", ""),
     "platform_http_build_info": ("gauge", "version aiohttp python"),
 }
@@ -106,6 +111,12 @@ def exercise(scene):
     telemetry.certificate_seen("api.example.com", "peer", 4e9)
     telemetry.tls_reloaded("success")
     telemetry.token_refreshed("failure")
+    telemetry.pitfall_found("unread_response")
+    socket = WebSocketLife(DEFAULT_OPTIONS, URL("ws://api.example.com/feed"), reconnects=1)
+    socket.opened, socket.closed = 1.0, 61.0
+    telemetry.websocket_opened(socket)
+    telemetry.websocket_closed(socket)
+    telemetry.websocket_reconnected("1001")
     telemetry.connection_opened(ORIGIN)
     telemetry.connection_idle(ORIGIN)
     telemetry.connection_reused(ORIGIN)

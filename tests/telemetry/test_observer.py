@@ -128,6 +128,7 @@ def test_no_exemplar_is_built_where_none_can_be_kept(make_scene, monkeypatch):
         ("certificate_seen", lambda call, attempt: ("api.example.com", "peer", 4e9)),
         ("tls_reloaded", lambda call, attempt: ("success",)),
         ("token_refreshed", lambda call, attempt: ("success",)),
+        ("pitfall_found", lambda call, attempt: ("unread_response",)),
         ("connection_opened", lambda call, attempt: (ORIGIN,)),
         ("connection_idle", lambda call, attempt: (ORIGIN,)),
         ("connection_reused", lambda call, attempt: (ORIGIN,)),

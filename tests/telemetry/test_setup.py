@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import sysconfig
 import threading
 import time
 from contextlib import ExitStack, contextmanager
@@ -167,6 +168,8 @@ def collector(receiver, directory):
             stdout=log,
             stderr=log,
             cwd=directory,
+            # It is linked against the library of this Python, which need not be the system's.
+            env={**os.environ, "LD_LIBRARY_PATH": sysconfig.get_config_var("LIBDIR")},
         )
     try:
         deadline = time.monotonic() + 20
@@ -314,6 +317,7 @@ def test_importing_telemetry_loads_no_sdk_exporter_or_grpc():
     imports = "\n".join(f"import platform_http.telemetry.{name}" for name in names)
     script = f"""
 import sys
+import sysconfig
 {imports}
 heavy = ("grpc", "opentelemetry.sdk", "opentelemetry.exporter", "google.protobuf", "requests")
 loaded = [name for name in sys.modules if name.startswith(heavy)]
