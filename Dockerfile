@@ -15,7 +15,7 @@ RUN /build/bin/uv venv --python python /opt/platform-http \
     && /build/bin/uv pip install --python /opt/platform-http/bin/python --compile-bytecode \
         --require-hashes --only-binary :all: -r requirements/runtime.txt
 
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml pytest_platform_http.py README.md LICENSE ./
 COPY requirements/platform-http.cdx.json requirements/
 COPY platform_http platform_http
 RUN /build/bin/uv build --python /build/bin/python --no-build-isolation --wheel --out-dir /wheel \

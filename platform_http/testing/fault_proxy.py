@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from yarl import URL
 
-from platform_http.testing.sockets import end_with_reset, listen
+from platform_http.testing.sockets import Listener, end_with_reset
 from platform_http.testing.toxics import End, Piece
 
 if TYPE_CHECKING:
@@ -50,7 +50,6 @@ class FaultProxy:
         seed: Of all jitter; the n-th connection's is the same in every run.
 
     Attributes:
-        connections: Number of connections accepted so far.
         passed: Bytes that were passed on, by direction.
     """
 
@@ -63,26 +62,29 @@ class FaultProxy:
         listen_port: int = 0,
         seed: int = 0,
     ) -> None:
-        self.connections = 0
         self.passed: dict[Direction, int] = {"upstream": 0, "downstream": 0}
         self._target = (host, port)
         self._listen_host = listen_host
-        self._port = listen_port
+        self._listener = Listener(listen_host, listen_port)
         self._seed = seed
         self._toxics: dict[Direction, list[_Handle]] = {"upstream": [], "downstream": []}
-        self._listener: socket.socket | None = None
         self._links: dict[asyncio.Task[None], _Link] = {}
         self._failures: list[BaseException] = []
 
     @property
     def port(self) -> int:
         """The bound port."""
-        return self._port
+        return self._listener.port
+
+    @property
+    def connections(self) -> int:
+        """Number of connections accepted so far."""
+        return self._listener.accepted
 
     @property
     def url(self) -> URL:
         """The root URL over plain HTTP; ``proxy.url.with_scheme("https")`` for a TLS server."""
-        return URL.build(scheme="http", host=self._listen_host, port=self._port, path="/")
+        return URL.build(scheme="http", host=self._listen_host, port=self.port, path="/")
 
     @property
     def open_connections(self) -> int:
@@ -122,9 +124,7 @@ class FaultProxy:
             link.end(End.RESET)
 
     async def __aenter__(self) -> Self:
-        self._listener = listen(self._listen_host, self._port)
-        self._port = self._listener.getsockname()[1]
-        asyncio.get_running_loop().add_reader(self._listener, self._accept, self._listener)
+        self._listener.open(self._serve)
         return self
 
     async def __aexit__(
@@ -139,21 +139,12 @@ class FaultProxy:
 
     async def stop(self) -> None:
         """Reset every connection and close the listener, so that connects are refused."""
-        if self._listener is not None:
-            asyncio.get_running_loop().remove_reader(self._listener)
-            self._listener.close()
-            self._listener = None
+        self._listener.close()
         while self._links:
             self.reset_connections()
             await asyncio.wait(tuple(self._links))
 
-    def _accept(self, listener: socket.socket) -> None:
-        # A callback, not a task that awaits sock_accept(): cancelling that may lose a socket.
-        try:
-            sock, _ = listener.accept()
-        except (BlockingIOError, ConnectionAbortedError):
-            return
-        self.connections += 1
+    def _serve(self, sock: socket.socket) -> None:
         link = _Link(self._target, sock)
         rng = random.Random(self._seed * 1_000_003 + self.connections)  # noqa: S311 - jitter
         task = asyncio.get_running_loop().create_task(link.run(self._pipes(link, rng)))
@@ -227,7 +218,6 @@ class _Link:
         self._target = target
         self._ended: End | None = None
         self.client = client
-        self.client.setblocking(False)
         self.server = socket.socket(socket.AF_INET6 if ":" in target[0] else socket.AF_INET)
         self.server.setblocking(False)
 

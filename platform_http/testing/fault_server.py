@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import quote
 
 from yarl import URL
 
 from platform_http.testing.actions import respond
-from platform_http.testing.sockets import end_with_reset, listen
+from platform_http.testing.sockets import Listener, end_with_reset
 from platform_http.testing.wire import MAX_HEAD, MalformedRequestError, read_request
 
 if TYPE_CHECKING:
+    import socket
     import ssl
     from collections.abc import Callable, Sequence
     from types import TracebackType
@@ -56,7 +55,6 @@ class FaultServer:
     Attributes:
         requests: What was received, in order.
         malformed: What was received and is no request; such a connection is closed.
-        connections: Number of connections accepted so far, aborted ones included.
     """
 
     def __init__(
@@ -73,16 +71,15 @@ class FaultServer:
     ) -> None:
         self.requests: list[ReceivedRequest] = []
         self.malformed: list[bytes] = []
-        self.connections = 0
         self._script: Script = script or [respond()]
+        self._scripted_from = 0
         self._ssl_context = ssl_context
         self._host = host
-        self._port = port
         self._path = path
+        self._listener = Listener(host, port, path)
         self._aborted_accepts = aborted_accepts
         self._read_body = read_body
         self._max_body = max_body
-        self._listener: socket.socket | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._failures: list[Exception] = []
         self._changed = asyncio.Event()
@@ -90,7 +87,12 @@ class FaultServer:
     @property
     def port(self) -> int:
         """The bound port; 0 for a Unix socket."""
-        return self._port
+        return self._listener.port
+
+    @property
+    def connections(self) -> int:
+        """Number of connections accepted so far, aborted ones included."""
+        return self._listener.accepted
 
     @property
     def url(self) -> URL:
@@ -98,12 +100,22 @@ class FaultServer:
         if self._path is not None:
             return URL(f"http+unix://{quote(self._path, safe='')}/", encoded=True)
         scheme = "http" if self._ssl_context is None else "https"
-        return URL.build(scheme=scheme, host=self._host, port=self._port, path="/")
+        return URL.build(scheme=scheme, host=self._host, port=self.port, path="/")
 
     @property
     def open_connections(self) -> int:
         """Number of connections that are open now."""
         return len(self._tasks)
+
+    @property
+    def script(self) -> Script:
+        """What is done with requests; set anew, it begins with the next request."""
+        return self._script
+
+    @script.setter
+    def script(self, script: Script) -> None:
+        self._script = script or [respond()]
+        self._scripted_from = len(self.requests)
 
     async def wait_until(self, condition: Callable[[], object], *, within: float = 2.0) -> None:
         """Return as soon as *condition* is true.
@@ -121,8 +133,7 @@ class FaultServer:
                 await self._changed.wait()
 
     async def __aenter__(self) -> Self:
-        listener = self._listener = self._listen()
-        asyncio.get_running_loop().add_reader(listener, self._accept, listener)
+        self._listener.open(self._accepted)
         return self
 
     async def __aexit__(
@@ -137,11 +148,7 @@ class FaultServer:
 
     async def stop(self) -> None:
         """Reset every connection and close the listener, so that connects are refused."""
-        if self._listener is not None:
-            asyncio.get_running_loop().remove_reader(self._listener)
-            self._listener.close()
-            self._listener = None
-            self._unlink()
+        self._listener.close()
         while self._tasks:
             tasks = tuple(self._tasks)
             for task in tasks:
@@ -150,33 +157,7 @@ class FaultServer:
         # Transports that were aborted close their sockets in the loop's next round.
         await asyncio.sleep(0)
 
-    def _listen(self) -> socket.socket:
-        if self._path is None:
-            listener = listen(self._host, self._port)
-            self._port = listener.getsockname()[1]
-            return listener
-        listener = socket.socket(socket.AF_UNIX)
-        try:
-            listener.bind(self._path)
-            listener.setblocking(False)
-            listener.listen(128)
-        except BaseException:
-            listener.close()
-            raise
-        return listener
-
-    def _unlink(self) -> None:
-        if self._path is not None:
-            Path(self._path).unlink(missing_ok=True)
-
-    def _accept(self, listener: socket.socket) -> None:
-        # A callback, not a task that awaits sock_accept(): cancelling that may lose a socket.
-        try:
-            sock, _ = listener.accept()
-        except (BlockingIOError, ConnectionAbortedError):
-            return
-        self.connections += 1
-        sock.setblocking(False)
+    def _accepted(self, sock: socket.socket) -> None:
         if self.connections <= self._aborted_accepts or len(self._tasks) >= MAX_CONNECTIONS:
             end_with_reset(sock)
             sock.close()
@@ -243,7 +224,8 @@ class FaultServer:
     def _action(self, request: ReceivedRequest) -> Action:
         if callable(self._script):
             return self._script(request)
-        return self._script[min(len(self.requests), len(self._script)) - 1]
+        arrived = len(self.requests) - self._scripted_from
+        return self._script[min(arrived, len(self._script)) - 1]
 
 
 class _Connection:

@@ -12,7 +12,7 @@ from platform_http.auth.client_credentials import ClientCredentials
 from platform_http.auth.token_endpoint import Grant
 from platform_http.errors import AuthenticationError
 from platform_http.policies.token import TokenSchedule
-from tests.policies.fake_clock import FakeClock
+from platform_http.testing import FakeClock
 
 
 class Endpoint:

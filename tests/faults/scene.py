@@ -25,11 +25,10 @@ from platform_http.factory import SessionFactory
 from platform_http.middlewares.concurrency import ConcurrencyMiddleware
 from platform_http.middlewares.retry import RetryMiddleware
 from platform_http.settings import HttpSettings
-from platform_http.testing import FaultServer, ReceivedRequest
+from platform_http.testing import FakeClock, FaultServer, ReceivedRequest
 from platform_http.testing.actions import Action, respond
 from tests.faults import canaries
 from tests.functional.conftest import Observed, merged
-from tests.policies.fake_clock import FakeClock
 from tests.security.canaries import found_in
 
 TOTAL = 0.5

@@ -2,7 +2,7 @@ from random import Random
 
 from platform_http.policies.circuit_breaker import CircuitBreaker, Permit, Refusal, State
 from platform_http.policies.outcome import Health
-from tests.policies.fake_clock import FakeClock
+from platform_http.testing import FakeClock
 
 
 class Circuit:

@@ -21,7 +21,7 @@ from platform_http.policies.circuit_breaker import (
     State,
 )
 from platform_http.policies.outcome import Health
-from tests.policies.fake_clock import FakeClock
+from platform_http.testing import FakeClock
 
 WINDOW = 10.0
 OPEN_DURATION = 2.0

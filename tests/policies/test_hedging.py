@@ -8,7 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from platform_http.policies.hedging import CREDIT_CALLS, WINDOW, HedgePolicy
 from platform_http.policies.latency import MINIMUM_SAMPLES, SLICES
-from tests.policies.fake_clock import FakeClock
+from platform_http.testing import FakeClock
 
 
 def policy(**overrides):

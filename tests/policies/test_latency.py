@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from platform_http.policies.latency import BUCKETS, MINIMUM_SAMPLES, MovingQuantile
-from tests.policies.fake_clock import FakeClock
+from platform_http.testing import FakeClock
 
 
 def moving(q=0.95, window=10.0):

@@ -1,7 +1,7 @@
 import pytest
 
 from platform_http.policies.retry_budget import RetryBudget
-from tests.policies.fake_clock import FakeClock
+from platform_http.testing import FakeClock
 
 
 @pytest.fixture

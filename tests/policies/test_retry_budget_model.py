@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from platform_http.policies.retry_budget import RetryBudget
-from tests.policies.fake_clock import FakeClock
+from platform_http.testing import FakeClock
 
 
 class BudgetMachine(RuleBasedStateMachine):

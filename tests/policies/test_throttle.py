@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from platform_http.policies.throttle import BUCKETS, AdaptiveThrottle
-from tests.policies.fake_clock import FakeClock
+from platform_http.testing import FakeClock
 
 
 class Dice(Random):

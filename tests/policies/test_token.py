@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from platform_http.policies.token import PAUSE_MAX, REFRESH_PAUSE, TokenSchedule
-from tests.policies.fake_clock import FakeClock
+from platform_http.testing import FakeClock
 
 
 class Life:

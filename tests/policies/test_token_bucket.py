@@ -3,7 +3,7 @@ import math
 import pytest
 
 from platform_http.policies.token_bucket import TokenBucket
-from tests.policies.fake_clock import FakeClock
+from platform_http.testing import FakeClock
 
 
 @pytest.fixture

@@ -11,9 +11,8 @@ import pytest
 from yarl import URL
 
 from platform_http.errors import AuthenticationError
-from platform_http.testing import FaultServer
+from platform_http.testing import FakeClock, FaultServer
 from platform_http.testing.actions import Action, close, hang, raw, reset, respond
-from tests.policies.fake_clock import FakeClock
 from tests.security.canaries import CANARIES
 from tests.security.stage import ANSWER, HEADERS, answer, redirect, stage
 from tests.servers import free_port

@@ -9,10 +9,9 @@ import aiohttp
 import pytest
 
 from platform_http.errors import DeadlineExceededError, EgressDeniedError, PoolTimeoutError
-from platform_http.testing import FaultServer
+from platform_http.testing import FakeClock, FaultServer
 from platform_http.testing.actions import hang, partial_body, reset, respond
 from tests.functional.conftest import Observed
-from tests.policies.fake_clock import FakeClock
 from tests.token_server import token_server
 
 

@@ -11,8 +11,8 @@ import pytest
 from platform_http.call import Origin
 from platform_http.policies.registry import LruRegistry
 from platform_http.settings import HttpSettings
+from platform_http.testing import FakeClock
 from platform_http.wiring import PolicyMaker
-from tests.policies.fake_clock import FakeClock
 from tests.telemetry.stand_ins import Scene
 
 BOUND = 1024

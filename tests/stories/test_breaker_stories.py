@@ -14,10 +14,9 @@ from yarl import URL
 from platform_http.errors import CircuitOpenError, PoolTimeoutError
 from platform_http.policies.circuit_breaker import CircuitBreaker, Permit, Refusal, State
 from platform_http.policies.outcome import Health
-from platform_http.testing import FaultServer
+from platform_http.testing import FakeClock, FaultServer
 from platform_http.testing.actions import delay, hang, partial_body, respond
 from tests.functional.conftest import Observed
-from tests.policies.fake_clock import FakeClock
 
 OPENED = "platform_http_circuit_transitions_total"
 ALONE = {"retry": {"enabled": False}}

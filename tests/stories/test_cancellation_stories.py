@@ -20,10 +20,9 @@ from platform_http.middlewares.rate_limit import LocalQuota, RateLimitMiddleware
 from platform_http.middlewares.retry import RetryMiddleware
 from platform_http.policies.hedging import CREDIT_CALLS
 from platform_http.settings import HttpSettings
-from platform_http.testing import FaultServer
+from platform_http.testing import FakeClock, FaultServer
 from platform_http.testing.actions import Action, delay, hang, partial_body, respond
 from tests.functional.conftest import Observed, merged
-from tests.policies.fake_clock import FakeClock
 
 CALLS = 100
 M = TypeVar("M")

@@ -420,3 +420,21 @@ async def test_a_black_hole_neither_accepts_nor_refuses(host: str) -> None:
     with black_hole(host) as port, pytest.raises(TimeoutError):
         async with asyncio.timeout(0.1):
             await asyncio.open_connection(host, port)
+
+
+async def test_a_script_that_is_set_anew_begins_with_the_next_request() -> None:
+    async def statuses(session: aiohttp.ClientSession, number: int) -> list[int]:
+        found = []
+        for _ in range(number):
+            async with session.get(server.url) as response:
+                found.append(response.status)
+        return found
+
+    async with FaultServer([respond(201)]) as server, aiohttp.ClientSession() as session:
+        assert await statuses(session, 2) == [201, 201]
+        server.script = then = [respond(202), respond(203)]
+        assert server.script is then
+        assert await statuses(session, 3) == [202, 203, 203]
+        server.script = []
+        assert await statuses(session, 1) == [200]
+        assert len(server.requests) == 6
