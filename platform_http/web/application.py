@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 from aiohttp import hdrs, web
 from prometheus_client import REGISTRY
 
 from platform_http.factory import DEFAULT, SessionFactory
+from platform_http.web.goodbye import counted, remember_socket, say_goodbye
 from platform_http.web.inbound import bound_by_caller
 from platform_http.web.routes import add_routes
 from platform_http.web.service import SERVICE, Service
@@ -75,8 +77,8 @@ def setup(
     add_routes(app)
     app[SERVICE] = Service(registry, make_factory, settings)
     # Outermost, so that calls of the application's own middlewares are bounded too.
-    app.middlewares.insert(0, bound_by_caller)
-    app.on_response_prepare.append(_close_while_draining)
+    app.middlewares[:0] = (counted, bound_by_caller)
+    app.on_response_prepare.extend((_close_while_draining, remember_socket))
     app.on_shutdown.append(_begin_to_end)
     app.cleanup_ctx.append(_running_factory)
 
@@ -146,19 +148,48 @@ async def _running_factory(app: web.Application) -> AsyncIterator[None]:
     service.draining, service.ends_at = False, None
     settings = await asyncio.to_thread(service.load_settings)
     running = service.make_factory(settings)
-    async with running:
+    async with running, _status_page(service, running):
         service.factory = running
         try:
             yield
         finally:
             service.factory = None
+            await _stop_goodbye(service)
             await running.aclose(service.remaining())
+
+
+@contextlib.asynccontextmanager
+async def _status_page(service: Service, factory: SessionFactory) -> AsyncIterator[None]:
+    """Show the status page within the block, if the settings ask for it."""
+    settings = service.load_settings().client().web
+    if not settings.status_page:
+        yield
+        return
+    from platform_http.web.status.server import StatusPage  # noqa: PLC0415 - off by default
+
+    page = StatusPage(factory, settings, lambda: service.draining)
+    async with page.served():
+        service.status_page = page if settings.status_port is None else None
+        try:
+            yield
+        finally:
+            service.status_page = None
 
 
 async def _begin_to_end(app: web.Application) -> None:
     # Whatever runs the application closes the port before this; `serve` has begun by then.
     service = app[SERVICE]
     service.end_within(service.load_settings().client().shutdown.grace)
+    if service.factory is not None and service.goodbye is None and service.ends_at is not None:
+        # Not awaited: handlers that end by a later hook would keep the WebSockets from ending.
+        service.goodbye = asyncio.create_task(say_goodbye(service.inbound, service.ends_at))
+
+
+async def _stop_goodbye(service: Service) -> None:
+    goodbye, service.goodbye = service.goodbye, None
+    if goodbye is not None:
+        goodbye.cancel()
+        await asyncio.wait([goodbye])
 
 
 async def _close_while_draining(request: web.Request, response: web.StreamResponse) -> None:

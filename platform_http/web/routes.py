@@ -1,4 +1,4 @@
-"""The pages for probes and scrapes."""
+"""The pages for probes, scrapes and whoever is on call."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def add_routes(app: web.Application) -> None:
     if taken:
         raise ValueError(
             f"this application has {', '.join(sorted(taken))} already: "
-            "platform_http.web.setup adds /healthz, /readyz and /metrics"
+            f"platform_http.web.setup adds {', '.join(_PAGES)}"
         )
     for path, page in _PAGES.items():
         app.router.add_get(path, page)
@@ -57,4 +57,18 @@ async def _metrics(request: web.Request) -> web.Response:
     return web.Response(body=body, headers={hdrs.CONTENT_TYPE: content_type})
 
 
-_PAGES: Final = {"/healthz": _healthz, "/readyz": _readyz, "/metrics": _metrics}
+async def _status(request: web.Request) -> web.Response:
+    # Settings are read at the start, when routes cannot be added any more.
+    page = request.config_dict[SERVICE].status_page
+    if page is None:
+        raise web.HTTPNotFound
+    return await page.answer(request)
+
+
+_PAGES: Final = {
+    "/healthz": _healthz,
+    "/readyz": _readyz,
+    "/metrics": _metrics,
+    "/debug/platform-http": _status,
+    "/debug/platform-http.json": _status,
+}

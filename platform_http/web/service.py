@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
@@ -17,6 +17,20 @@ if TYPE_CHECKING:
 
     from platform_http.factory import SessionFactory
     from platform_http.settings import HttpSettings
+    from platform_http.web.status.server import StatusPage
+
+
+@dataclass(slots=True)
+class Inbound:
+    """What an application handles at the moment.
+
+    Attributes:
+        requests: Handlers that run, those of WebSockets included.
+        sockets: The WebSockets among them, by the task of their connection.
+    """
+
+    requests: int = 0
+    sockets: dict[asyncio.Task[None], web.WebSocketResponse] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -33,6 +47,9 @@ class Service:
         draining: Whether the application is about to end.
         ends_at: Instant of the loop's clock at which outbound calls are given up; ``None`` leaves
             them their own ``SHUTDOWN__GRACE``.
+        inbound: What is being handled.
+        goodbye: Closes the WebSockets, once the application is told to end.
+        status_page: Answered on the application's own port; ``None`` where it is not.
     """
 
     registry: CollectorRegistry
@@ -41,6 +58,9 @@ class Service:
     factory: SessionFactory | None = None
     draining: bool = False
     ends_at: float | None = None
+    inbound: Inbound = field(default_factory=Inbound)
+    goodbye: asyncio.Task[None] | None = None
+    status_page: StatusPage | None = None
 
     def load_settings(self) -> HttpSettings:
         """Return the settings; the first time they are read from the environment, blocking.

@@ -1,13 +1,15 @@
 """A service that a test starts, loads and ends: ``python -m tests.web.slow_service``.
 
 It has an upstream in the same process, so that a drain has outbound calls to wait for. It prints
-its address, and ``began`` and ``ended`` for every request.
+its address, and ``began`` and ``ended`` for every request. ``DRAIN_DELAY=aiohttp`` runs it by
+aiohttp's own ``run_app``.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import sys
 from typing import TYPE_CHECKING
 
@@ -26,7 +28,6 @@ _UPSTREAM = web.AppKey("upstream", list[URL] if TYPE_CHECKING else list)
 DOWNLOAD = 32 * 1024 * 1024
 
 _BACKGROUND = web.AppKey("background", list)
-_SOCKETS = web.AppKey("sockets", list)
 
 
 def _say(line: object) -> None:
@@ -59,19 +60,13 @@ async def _send(request: web.Request) -> web.Response:
 
 
 async def _listen(request: web.Request) -> web.WebSocketResponse:
-    socket = web.WebSocketResponse()
-    await socket.prepare(request)
-    request.app[_SOCKETS].append(socket)
+    response = web.WebSocketResponse()
+    await response.prepare(request)
     _say("began")
-    async for message in socket:
-        await socket.send_str(message.data)
+    async for message in response:
+        await response.send_str(message.data)
     _say("ended")
-    return socket
-
-
-async def _close_sockets(app: web.Application) -> None:
-    for socket in app[_SOCKETS]:
-        await socket.close()
+    return response
 
 
 async def _leave_running(request: web.Request) -> web.Response:
@@ -99,8 +94,6 @@ def main() -> None:
     app = web.Application()
     app[_UPSTREAM] = []
     app[_BACKGROUND] = []
-    app[_SOCKETS] = []
-    app.on_shutdown.append(_close_sockets)
     app.cleanup_ctx.append(_upstream)
     setup(app)
     app.router.add_get("/work", _work)
@@ -108,8 +101,13 @@ def main() -> None:
     app.router.add_get("/listen", _listen)
     app.router.add_get("/send", _send)
     app.router.add_get("/background", _leave_running)
-    delay = float(os.environ["DRAIN_DELAY"])
-    run(app, host="127.0.0.1", port=0, drain_delay=delay, started=_say)
+    if os.environ["DRAIN_DELAY"] == "aiohttp":
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            _say(f"http://127.0.0.1:{listener.getsockname()[1]}/")
+            web.run_app(app, sock=listener, print=None)
+    else:
+        delay = float(os.environ["DRAIN_DELAY"])
+        run(app, host="127.0.0.1", port=0, drain_delay=delay, started=_say)
 
 
 if __name__ == "__main__":

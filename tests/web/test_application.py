@@ -96,18 +96,63 @@ async def test_the_parts_of_the_factory_are_passed_on(registry) -> None:
     assert seen == ["invoices.get", "middleware"]
 
 
-async def test_several_sites_serve_one_application(registry) -> None:
-    app = web.Application()
-    setup(app, HttpSettings(), registry=registry)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    try:
-        sites = [web.TCPSite(runner, "127.0.0.1", 0) for _ in range(2)]
-        for site in sites:
-            await site.start()
-            assert await _get(f"{site.name}/healthz") == (200, {"status": "alive"})
-    finally:
-        await runner.cleanup()
+async def test_several_sites_serve_one_application_and_end_together(registry, tmp_path) -> None:
+    async with running(_upstream()) as upstream:
+        app = web.Application()
+        settings = HttpSettings(clients={"billing": {"base_url": str(upstream)}})
+        setup(app, settings, registry=registry)
+        app.router.add_get("/orders/{number}", _relay)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        path = str(tmp_path / "service.sock")
+        connectors = [aiohttp.TCPConnector(), aiohttp.TCPConnector(), aiohttp.UnixConnector(path)]
+        try:
+            sites = [web.TCPSite(runner, "127.0.0.1", 0) for _ in range(2)]
+            for site in (*sites, web.UnixSite(runner, path)):
+                await site.start()
+            addresses = [*(site.name for site in sites), "http://localhost"]
+            for address, connector in zip(addresses, connectors, strict=True):
+                async with aiohttp.ClientSession(connector=connector) as client:
+                    async with client.get(f"{address}/orders/7") as response:
+                        assert await response.json() == {"number": "7"}
+            kept = session(app, "billing")
+        finally:
+            await runner.cleanup()
+        assert kept.closed
+        with pytest.raises(aiohttp.ClientConnectorError):
+            await _get(f"{addresses[0]}/healthz")
+
+
+async def test_a_background_task_has_sessions_until_it_is_ended(registry) -> None:
+    ended = []
+
+    async def refresh(app: web.Application) -> None:
+        try:
+            while True:
+                async with session(app, "billing").get("invoices/7") as response:
+                    fetched.set()
+                    await response.json()
+        finally:
+            # The last call of a task that is told to end.
+            async with session(app, "billing").get("invoices/8") as response:
+                ended.append(response.status)
+
+    async def background(app: web.Application):
+        task = asyncio.create_task(refresh(app))
+        yield
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    fetched = asyncio.Event()
+    async with running(_upstream()) as upstream:
+        app = web.Application()
+        settings = HttpSettings(clients={"billing": {"base_url": str(upstream)}})
+        setup(app, settings, registry=registry)
+        app.cleanup_ctx.append(background)
+        async with running(app):
+            await fetched.wait()
+    assert ended == [200]
 
 
 async def test_an_application_can_be_started_again(registry) -> None:
@@ -271,7 +316,7 @@ async def test_it_is_not_set_up_after_its_start(registry) -> None:
             setup(app, registry=registry)
 
 
-@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics", "/debug/platform-http"])
 def test_a_path_that_the_application_has_is_an_error_that_names_it(registry, path) -> None:
     app = web.Application()
     app.router.add_get(path, _answer)

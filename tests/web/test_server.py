@@ -56,7 +56,7 @@ class Process:
 
 
 @contextlib.asynccontextmanager
-async def _service(*, drain_delay: float, grace: float = 5) -> AsyncIterator[Process]:
+async def _service(*, drain_delay: float | str, grace: float = 5) -> AsyncIterator[Process]:
     inherited = {
         name: value for name, value in os.environ.items() if not name.startswith("PLATFORM_HTTP_")
     }
@@ -66,7 +66,10 @@ async def _service(*, drain_delay: float, grace: float = 5) -> AsyncIterator[Pro
         "PLATFORM_HTTP_CLIENTS__PATIENT__SHUTDOWN__GRACE": "30",
         "PLATFORM_HTTP_TIMEOUT__TOTAL": "30",
         "PLATFORM_HTTP_TIMEOUT__ATTEMPT": "30",
-        "PLATFORM_HTTP_POOL__LIMIT_PER_HOST": "100",
+        # More connect at once than the upstream's backlog takes: the kernel retries for a while.
+        "PLATFORM_HTTP_TIMEOUT__CONNECT": "10",
+        "PLATFORM_HTTP_POOL__LIMIT": "200",
+        "PLATFORM_HTTP_POOL__LIMIT_PER_HOST": "200",
     }
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -235,7 +238,7 @@ async def test_an_answer_that_is_read_slowly_is_sent_to_its_end() -> None:
         assert await service.ended() == 0
 
 
-async def test_websockets_that_the_service_closes_do_not_take_the_grace() -> None:
+async def test_idle_websockets_are_told_that_it_goes_away_and_do_not_take_the_grace() -> None:
     loop = asyncio.get_running_loop()
     async with _service(drain_delay=0.1, grace=20) as service, aiohttp.ClientSession() as client:
         async with client.ws_connect(service.url / "listen") as socket:
@@ -245,9 +248,50 @@ async def test_websockets_that_the_service_closes_do_not_take_the_grace() -> Non
             await socket.send_str("still there")
             assert (await socket.receive(10)).data == "still there"
             assert (await socket.receive(10)).type is aiohttp.WSMsgType.CLOSE
+            assert socket.close_code == aiohttp.WSCloseCode.GOING_AWAY
         assert await service.ended() == 0
         assert loop.time() - began < 8
         assert service.output == ["began", "ended"]
+
+
+async def test_run_app_of_aiohttp_drains_requests_and_says_goodbye_to_websockets() -> None:
+    loop = asyncio.get_running_loop()
+    async with _service(drain_delay="aiohttp") as service, aiohttp.ClientSession() as client:
+        async with client.ws_connect(service.url / "listen") as socket:
+            await service.began()
+            call = asyncio.create_task(client.get(service.url / "work", params={"seconds": "1"}))
+            await service.began()
+            began = loop.time()
+            service.signal()
+            async with await call as response:
+                assert (response.status, await response.text()) == (200, "done")
+            assert (await socket.receive(10)).data == aiohttp.WSCloseCode.GOING_AWAY
+        assert await service.ended() == 0
+        assert loop.time() - began < 8
+
+
+async def test_two_hundred_requests_in_flight_are_all_answered_within_the_grace() -> None:
+    loop = asyncio.get_running_loop()
+
+    async def work() -> tuple[int, str]:
+        async with client.get(service.url / "work", params={"seconds": "2"}) as response:
+            return response.status, await response.text()
+
+    connector = aiohttp.TCPConnector(limit=0)
+    async with (
+        _service(drain_delay=0, grace=10) as service,
+        aiohttp.ClientSession(connector=connector) as client,
+    ):
+        client._retry_connection = False
+        calls = [asyncio.create_task(work()) for _ in range(200)]
+        for _ in calls:
+            await service.began()
+        began = loop.time()
+        service.signal()
+        assert await asyncio.gather(*calls) == [(200, "done")] * 200
+        assert await service.ended() == 0
+        assert loop.time() - began < 10
+        assert service.output.count("ended") == 200
 
 
 async def test_a_download_that_nobody_reads_ends_with_the_grace() -> None:
