@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-from platform_http.settings.availability import accepted_so_far
 from platform_http.settings.environment import Environment
+from platform_http.settings.rules import OF_THE_PROCESS
 
 Schema = dict[str, Any]
 
 POLICIES: Final = "policies"
+_CLIENT: Final = f"{POLICIES}.client"
 
 # The rule of the library, without "__", which separates sections in a variable.
 _CLIENT_NAME: Final = "^[a-z][a-z0-9]*([_-][a-z0-9]+)*$"
@@ -27,19 +28,18 @@ def is_policy_definition(name: str) -> bool:
 def policies() -> Schema:
     """Return the definitions of policies by their names, the whole under :data:`POLICIES`.
 
-    Secrets are left out, because these values become a ConfigMap, and so is what the library
-    refuses because its policy does not exist yet.
+    Secrets are left out, because these values become a ConfigMap, and of a client's policies what
+    is of the whole process.
     """
     definitions: Schema = {}
     library = Environment.model_json_schema()["$defs"]
     profile = _section(library, "Profile", "", definitions)
-    client = f"{POLICIES}.client"
-    definitions[client] = profile
+    definitions[_CLIENT] = _of_one_client(profile, "", definitions)
     clients = {
         "description": "Policies of one client, by its name (free-form names).",
         "type": ["object", "null"],
         "propertyNames": {"pattern": _CLIENT_NAME},
-        "additionalProperties": {"$ref": f"#/$defs/{client}"},
+        "additionalProperties": {"$ref": f"#/$defs/{_CLIENT}"},
     }
     definitions[POLICIES] = {
         **profile,
@@ -60,7 +60,7 @@ def _section(library: Schema, name: str, path: str, definitions: Schema) -> Sche
             if below[_PROPERTIES]:
                 definitions[f"{POLICIES}.{here}"] = below
                 properties[field] = {"$ref": f"#/$defs/{POLICIES}.{here}"}
-        elif _belongs_here(schema, here):
+        elif '"format": "password"' not in json.dumps(schema):
             properties[field] = _field(schema)
     return {
         "description": section["description"],
@@ -70,9 +70,19 @@ def _section(library: Schema, name: str, path: str, definitions: Schema) -> Sche
     }
 
 
-def _belongs_here(schema: Schema, path: str) -> bool:
-    is_secret = '"format": "password"' in json.dumps(schema)
-    return accepted_so_far(path) is None and not is_secret
+def _of_one_client(section: Schema, path: str, definitions: Schema) -> Schema:
+    """Return *section* at *path* without what is of the process; add what is cut in it."""
+    properties: Schema = {}
+    for field, part in section[_PROPERTIES].items():
+        here = f"{path}.{field}" if path else field
+        if here in OF_THE_PROCESS:
+            continue
+        properties[field] = part
+        if any(each.startswith(f"{here}.") for each in OF_THE_PROCESS):
+            below = definitions[f"{POLICIES}.{here}"]
+            definitions[f"{_CLIENT}.{here}"] = _of_one_client(below, here, definitions)
+            properties[field] = {"$ref": f"#/$defs/{_CLIENT}.{here}"}
+    return {**section, _PROPERTIES: properties}
 
 
 def _field(schema: Schema) -> Schema:

@@ -8,7 +8,7 @@ from dashboards.source import panels, query
 from dashboards.source.frame import framed
 from dashboards.source.grid import Grid
 from dashboards.source.panels import Note
-from dashboards.source.query import Query
+from dashboards.source.query import CLIENT, CLIENT_LEGEND, Query
 
 if TYPE_CHECKING:
     from grafana_foundation_sdk.models import dashboard
@@ -29,6 +29,8 @@ def board() -> dashboard.Dashboard:
     grid.line(9, (12, _heatmap()), (12, _percentiles()))
     grid.line(9, (12, _slow_operations()), (12, _slow_templates()))
     grid.line(9, (12, _phases()), (12, _sizes()))
+    grid.row("Do its WebSockets last?")
+    grid.line(9, (8, _websockets()), (8, _websocket_lifetime()), (8, _websocket_reconnects()))
     grid.row("Is it different from last week?")
     grid.line(9, (12, _calls_last_week()), (12, _p95_last_week()))
     return framed(
@@ -273,6 +275,60 @@ def _sizes() -> dashboard.Panel:
         Query(
             query.quantile(0.95, "http_client_request_body_size_bytes_bucket"), "request", "purple"
         ),
+    )
+
+
+def _websockets() -> dashboard.Panel:
+    return panels.timeseries(
+        "WebSockets",
+        "short",
+        Note(
+            "WebSockets of platform_http.websocket that are connected, by client.",
+            "Flat: as many as instances keep.",
+            "Below that for long: see the reasons of reconnects. Growing: blocks that connect are "
+            "not left.",
+        ),
+        Query(
+            query.total(query.select("platform_http_websocket_connections"), CLIENT), CLIENT_LEGEND
+        ),
+        at_least=1,
+    )
+
+
+def _websocket_lifetime() -> dashboard.Panel:
+    return panels.timeseries(
+        "Median lifetime of WebSockets that ended",
+        "s",
+        Note(
+            "Half of the WebSockets that ended lasted longer than this, by client.",
+            "Hours. No data: none ended.",
+            "Minutes: something between us and the server closes what is silent; set `heartbeat` "
+            "below its limit. Seconds: the server drops at once, see the reasons of reconnects.",
+        ),
+        Query(
+            query.quantile(0.5, "platform_http_websocket_duration_seconds_bucket", by=CLIENT),
+            CLIENT_LEGEND,
+        ),
+    )
+
+
+def _websocket_reconnects() -> dashboard.Panel:
+    reconnects = query.total(
+        query.rate("platform_http_websocket_reconnects_total"), (*CLIENT, "reason")
+    )
+    return panels.timeseries(
+        "Reconnects of WebSockets by reason",
+        "cps",
+        Note(
+            "WebSockets per second that were connected anew, by what ended the one before.",
+            "Empty, and a peak when a server restarts (1001, 1012).",
+            "response_ended: lost without a word, by a proxy or a crash. read_timeout: no answer "
+            "to a ping. 1011: the server failed. 1013: it is overloaded. Messages of the time "
+            "between were missed.",
+        ),
+        Query(reconnects, f"{{{{reason}}}} {CLIENT_LEGEND}"),
+        about_failures=True,
+        none="None connected anew",
     )
 
 

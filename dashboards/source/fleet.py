@@ -17,6 +17,7 @@ _INFO = query.select(query.BUILD_INFO)
 _ERRORS = "platform_http_telemetry_errors_total"
 _BYPASS = "platform_http_policy_bypass_total"
 _DENIED = "platform_http_egress_denied_total"
+_PITFALLS = "platform_http_pitfalls_total"
 _LAG = "platform_http_event_loop_lag_seconds_bucket"
 _SERIES = (
     '{__name__=~"(platform_http|http_client|dns_lookup)_.+", job=~"$job", instance=~"$instance", '
@@ -40,7 +41,7 @@ def board() -> dashboard.Dashboard:
     grid.line(8, (14, _who_runs_what()), (10, _insecure_settings()))
     grid.line(9, (12, _loop_lag()), (12, _instances_by_version()))
     grid.line(9, (12, _errors_and_bypasses()), (12, _refused_by_reason()))
-    grid.line(9, (24, _series()))
+    grid.line(9, (12, _pitfalls()), (12, _series()))
     return framed(
         "fleet",
         "Fleet and library",
@@ -257,6 +258,26 @@ def _instances_by_version() -> dashboard.Panel:
         ),
         Query(f"count by (version) ({_INFO})", "{{version}}"),
         stacked=True,
+    )
+
+
+def _pitfalls() -> dashboard.Panel:
+    found = query.total(query.rate(_PITFALLS), (*CLIENT, "kind"))
+    return panels.timeseries(
+        "Pitfalls by kind",
+        "cps",
+        Note(
+            "Times per second that an application did with its sessions what costs it connections, "
+            "time or its policies.",
+            "Empty.",
+            "The log of that service names the place in its code and the remedy, once for each "
+            "place; the documentation has a paragraph for each kind.",
+        ),
+        Query(found, f"{{{{kind}}}} {CLIENT_LEGEND}"),
+        about_failures=True,
+        linked=True,
+        none="None found",
+        at_least=1,
     )
 
 

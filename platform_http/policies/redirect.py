@@ -10,8 +10,13 @@ from typing import Literal, NamedTuple
 
 Mode = Literal["safe", "deny", "follow"]
 
-HARMLESS_HEADERS = frozenset({"accept", "accept-encoding", "accept-language", "user-agent"})
-"""What another origin may see of a request's headers. All others may be, or tell, a secret."""
+HARMLESS_HEADERS = frozenset(
+    {"accept", "accept-encoding", "accept-language", "if-range", "range", "user-agent"}
+)
+"""What another origin may see of a request's headers. All others may be, or tell, a secret.
+
+Downloads are often redirected to a store of files, which would begin anew without the range.
+"""
 
 HANDSHAKE_HEADERS = frozenset(
     {

@@ -14,9 +14,18 @@ from dotenv import dotenv_values
 from charts.source.policies import policies
 from platform_http.errors import ConfigurationError
 from platform_http.settings import HttpSettings
-from platform_http.settings.availability import accepted_so_far
+from platform_http.settings.rules import OF_THE_PROCESS
 from platform_http.settings.variables import variables
-from tests.artifacts.charts import CHART, FEATURES, PRODUCTION, ROOT, find, render, render_values
+from tests.artifacts.charts import (
+    CHART,
+    FEATURES,
+    PRODUCTION,
+    ROOT,
+    find,
+    refusal,
+    render,
+    render_values,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -166,18 +175,19 @@ def test_a_contradiction_that_only_the_library_knows_stops_the_caller(monkeypatc
         loaded(manifests, "caller", monkeypatch, tmp_path)
 
 
-def test_the_schema_knows_every_setting_that_is_neither_secret_nor_missing():
-    known = set()
+def _paths(name, path=""):
+    """Return the dotted path of every setting in the definition called *name*."""
+    found = set()
+    for field, part in policies()[name]["properties"].items():
+        here = f"{path}.{field}" if path else field
+        if "$ref" in part:
+            found |= _paths(part["$ref"].rpartition("/")[2], here)
+        elif field != "clients":
+            found.add(here)
+    return found
 
-    def walk(name, path):
-        for field, part in policies()[name]["properties"].items():
-            here = f"{path}.{field}" if path else field
-            if "$ref" in part:
-                walk(part["$ref"].rpartition("/")[2], here)
-            else:
-                known.add(here)
 
-    walk("policies.client", "")
+def test_the_schema_knows_every_setting_that_is_not_secret():
     secret = {
         "headers",
         "proxy.password",
@@ -186,9 +196,17 @@ def test_the_schema_knows_every_setting_that_is_neither_secret_nor_missing():
         "auth.token",
         "auth.client_secret",
     }
-    expected = {path for path in variables() if accepted_so_far(path) is None}
-    assert known == expected - secret
-    assert secret <= expected
+    assert secret <= variables().keys()
+    assert _paths("policies") == variables().keys() - secret
+    assert _paths("policies.client") == variables().keys() - secret - {*OF_THE_PROCESS}
+
+
+@pytest.mark.parametrize(("field", "value"), [("status_page", True), ("status_port", 9100)])
+def test_what_is_of_the_process_is_refused_for_one_client(field, value):
+    own = {"web": {"ready_when_open": False}}
+    render_values({"platformHttp": {"clients": {"billing": own}}})
+    own["web"][field] = value
+    assert field in refusal({"platformHttp": {"clients": {"billing": own}}})
 
 
 def test_the_readme_names_only_values_that_exist():

@@ -60,7 +60,7 @@ class Caller:
 
 
 @pytest.fixture
-async def caller(monkeypatch: pytest.MonkeyPatch, no_leaks: None) -> AsyncIterator[Caller]:
+async def caller(monkeypatch: pytest.MonkeyPatch, leak_detector: None) -> AsyncIterator[Caller]:
     async with contextlib.AsyncExitStack() as stack:
         upstream = upstream_app(
             Address("127.0.0.1", 0, 0), day=0, seed=1, registry=CollectorRegistry()
@@ -142,7 +142,7 @@ async def test_a_body_that_is_not_json_is_the_callers_mistake(caller: Caller) ->
 
 
 async def test_the_callers_idempotency_key_goes_on_to_billing(
-    monkeypatch: pytest.MonkeyPatch, no_leaks: None
+    monkeypatch: pytest.MonkeyPatch, leak_detector: None
 ) -> None:
     keys: list[str | None] = []
 
@@ -240,7 +240,7 @@ async def test_an_open_circuit_says_when_to_come_again(caller: Caller, monkeypat
 
 
 async def test_spans_of_calls_are_below_that_of_the_request(
-    monkeypatch: pytest.MonkeyPatch, no_leaks: None
+    monkeypatch: pytest.MonkeyPatch, leak_detector: None
 ) -> None:
     spans = InMemorySpanExporter()
     provider = TracerProvider(shutdown_on_exit=False)
@@ -260,3 +260,40 @@ async def test_spans_of_calls_are_below_that_of_the_request(
     assert server.attributes["http.response.status_code"] == 502
     assert f"{server.context.trace_id:032x}" == trace_id
     assert attempt.parent.span_id == server.context.span_id
+
+
+async def test_it_hears_of_the_stock_over_a_websocket_that_outlasts_restarts(
+    monkeypatch: pytest.MonkeyPatch, leak_detector: None
+) -> None:
+    monkeypatch.setattr("platform_http.cli.demo.upstream._NEWS_EVERY", 0.01)
+    registry = CollectorRegistry()
+    control = upstream_app(Address("127.0.0.1", 0, 0), day=0, seed=1, registry=CollectorRegistry())
+    async with running(control) as url, aiohttp.ClientSession() as client:
+        async with client.get(url / "phases") as response:
+            inventory = (await response.json())["inventory"]["url"]
+        monkeypatch.setenv("PLATFORM_HTTP_CLIENTS__INVENTORY__BASE_URL", inventory)
+        async with running(caller_app(registry=registry, watches=True)):
+            labels = {"client": "inventory", "reason": "1012"}
+            async with asyncio.timeout(5):
+                name = "platform_http_websocket_reconnects_total"
+                while not registry.get_sample_value(name, labels):  # noqa: ASYNC110 - no event
+                    await asyncio.sleep(0.02)
+    name = "platform_http_websocket_connections"
+    assert registry.get_sample_value(name, {"client": "inventory"}) == 0
+
+
+async def test_it_ends_its_websocket_in_no_time(
+    monkeypatch: pytest.MonkeyPatch, leak_detector: None
+) -> None:
+    registry = CollectorRegistry()
+    control = upstream_app(Address("127.0.0.1", 0, 0), day=0, seed=1, registry=CollectorRegistry())
+    async with running(control) as url, aiohttp.ClientSession() as client:
+        async with client.get(url / "phases") as response:
+            inventory = (await response.json())["inventory"]["url"]
+        monkeypatch.setenv("PLATFORM_HTTP_CLIENTS__INVENTORY__BASE_URL", inventory)
+        labels = {"client": "inventory"}
+        name = "platform_http_websocket_connections"
+        async with asyncio.timeout(4):
+            async with running(caller_app(registry=registry, watches=True)):
+                while not registry.get_sample_value(name, labels):  # noqa: ASYNC110 - no event
+                    await asyncio.sleep(0.02)

@@ -23,7 +23,7 @@ _PARTS_OF_NOTES: Final = ("**Good:**", "**Next:**")
 # values that say so.
 _FAILURE_METRICS: Final = re.compile(
     r"ALERTS|up|.*(_bad:|_rejections_|_retries_|_retry_stops_|_errors_|_bypass_|_insecure_"
-    r"|_denied_|_expiry_).*"
+    r"|_denied_|_expiry_|_reconnects_|_pitfalls_).*"
 )
 _FAILURE_VALUES: Final = {
     "error_type": r"!~|=~?[a-z]",
@@ -141,8 +141,8 @@ def red_means_failure(board: Board, _: Set) -> Complaints:
     """Red, and the palettes that hold it, are kept for panels about failures.
 
     Those are panels with a query for failed calls or attempts, open circuits, rejections, resends,
-    errors, bypasses, insecure settings, refused destinations, certificates that end, budget burnt,
-    alerts or targets that are down.
+    reconnects, errors, bypasses, pitfalls, insecure settings, refused destinations, certificates
+    that end, budget burnt, alerts or targets that are down.
     """
     for place, panel in board.panels():
         exprs = [str(target.get("expr")) for target in panel.get("targets", [])]

@@ -8,10 +8,10 @@ import socket
 import struct
 from typing import TYPE_CHECKING, Final, Self
 
-from aiohttp import web
+from aiohttp import WSCloseCode, hdrs, web
 from yarl import URL
 
-from platform_http.cli.demo.script import Fault
+from platform_http.cli.demo.script import Fault, Mood
 
 if TYPE_CHECKING:
     import ssl
@@ -28,6 +28,9 @@ _PAUSE: Final = 0.06
 # Longer than any attempt timeout; the handler ends when the client hangs up.
 _FOREVER: Final = 3600.0
 _SHUTDOWN: Final = 0.2
+# Of a feed: how often it tells something, and how often until it restarts.
+_NEWS_EVERY: Final = 1.0
+_NEWS_UNTIL_RESTART: Final = 8
 # An interval of zero makes close() answer with a RST.
 _LINGER_ZERO: Final = struct.pack("ii", 1, 0)
 
@@ -118,6 +121,8 @@ class Upstream:
         await self._site.start()
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        if request.headers.get(hdrs.UPGRADE, "").lower() == "websocket":
+            return await self._feed(request)
         await request.read()
         phase = self.phase
         fault = phase.fault(self._rng.random())
@@ -140,6 +145,29 @@ class Upstream:
                 _reset(request)
         # Nobody is left to read it.
         return web.Response()
+
+    async def _feed(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Tell news over a WebSocket, and restart now and then, as real ones do."""
+        if self.phase.mood is Mood.FAILING:
+            return web.Response(status=503)
+        socket = web.WebSocketResponse(timeout=_SHUTDOWN)
+        await socket.prepare(request)
+        telling = asyncio.create_task(_tell_news(socket))
+        try:
+            async for _ in socket:
+                pass
+        finally:
+            telling.cancel()
+            await asyncio.wait({telling})
+        return socket
+
+
+async def _tell_news(socket: web.WebSocketResponse) -> None:
+    with contextlib.suppress(ConnectionError):
+        for number in range(_NEWS_UNTIL_RESTART):
+            await socket.send_json({"changed": number})
+            await asyncio.sleep(_NEWS_EVERY)
+        await socket.close(code=WSCloseCode.SERVICE_RESTART)
 
 
 async def _send_in_pieces(request: web.BaseRequest, pieces: int = _PIECES) -> web.StreamResponse:

@@ -17,6 +17,7 @@ from aiohttp import web
 from platform_http.call import CallOptions
 from platform_http.cli.demo.roles.answers import Answer, ask, failure
 from platform_http.cli.demo.roles.server_spans import server_spans
+from platform_http.cli.demo.roles.stock import watch_stock
 from platform_http.web import session, setup
 
 if TYPE_CHECKING:
@@ -46,13 +47,17 @@ _PATIENCE: Final = 0.1
 
 
 def caller_app(
-    tracer_provider: TracerProvider | None = None, registry: CollectorRegistry | None = None
+    tracer_provider: TracerProvider | None = None,
+    registry: CollectorRegistry | None = None,
+    *,
+    watches: bool = False,
 ) -> web.Application:
     """Return the service; its settings are those of the environment.
 
     Args:
         tracer_provider: Makes spans; ``None`` is the global one.
         registry: Takes the metrics; ``None`` is the global one.
+        watches: Whether it listens to what inventory tells of its stock.
     """
     app = web.Application(middlewares=[server_spans(tracer_provider)])
     app.add_routes(
@@ -68,6 +73,8 @@ def caller_app(
         ]
     )
     setup(app, tracer_provider=tracer_provider, registry=registry)
+    if watches:
+        app.cleanup_ctx.append(watch_stock)
     return app
 
 

@@ -122,7 +122,10 @@ def caller(host: _Host = "127.0.0.1", port: _Port = 8080, drain_delay: _DrainDel
     from platform_http.cli.demo.roles.caller import caller_app  # noqa: PLC0415 - as above
     from platform_http.cli.demo.roles.process import Address, run_role  # noqa: PLC0415 - as above
 
-    run_role("caller", caller_app, Address(host, port, drain_delay))
+    def make(tracer_provider: TracerProvider | None) -> web.Application:
+        return caller_app(tracer_provider, watches=True)
+
+    run_role("caller", make, Address(host, port, drain_delay))
 
 
 def load(

@@ -28,6 +28,8 @@ _REFUSED_ADDRESSES: Final = (
     errno.EADDRINUSE,
     errno.EADDRNOTAVAIL,
     errno.EAFNOSUPPORT,
+    # From Python 3.13 on, where asyncio could bind none of the addresses.
+    None,
 )
 _LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s trace_id=%(trace_id)s %(message)s"
 

@@ -1,0 +1,3 @@
+from tests.functional.conftest import observed
+
+__all__ = ["observed"]
