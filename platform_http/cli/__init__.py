@@ -28,9 +28,13 @@ def build_app() -> typer.Typer:
     """Return the application with all its commands; each has a module of its own."""
     import typer  # noqa: PLC0415 - the extra cli, see main
 
-    from platform_http.cli.config import config  # noqa: PLC0415 - imports typer and rich
+    from platform_http.cli.check.command import check  # noqa: PLC0415 - imports typer and rich
+    from platform_http.cli.config import config  # noqa: PLC0415 - as above
     from platform_http.cli.demo.command import build_demo  # noqa: PLC0415 - as above
+    from platform_http.cli.download import download  # noqa: PLC0415 - as above
+    from platform_http.cli.request.command import request  # noqa: PLC0415 - as above
     from platform_http.cli.simulate import simulate  # noqa: PLC0415 - as above
+    from platform_http.cli.upload import upload  # noqa: PLC0415 - as above
 
     app = typer.Typer(
         help="HTTP clients that are configured by PLATFORM_HTTP_* variables.",
@@ -41,9 +45,13 @@ def build_app() -> typer.Typer:
     )
     # Without a callback typer takes a single command for the whole application.
     app.callback()(_root)
+    app.command()(check)
     app.command()(config)
     app.add_typer(build_demo(), name="demo")
+    app.command()(download)
+    app.command()(request)
     app.command()(simulate)
+    app.command()(upload)
     return app
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import difflib
 import io
 import json
-import math
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from pathlib import Path  # noqa: TC003 - typer reads the annotations
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -17,12 +16,14 @@ from rich.text import Text
 
 from platform_http.errors import ConfigurationError
 from platform_http.settings import HttpSettings
-from platform_http.settings.availability import accepted_so_far
 from platform_http.settings.environment import Environment
+from platform_http.settings.listing import as_plain, as_text, listing
 from platform_http.settings.variables import PREFIX, variables, without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+    from platform_http.settings.listing import Listed
 
 BEGIN = "<!-- settings:begin -->"
 END = "<!-- settings:end -->"
@@ -111,18 +112,13 @@ def _refuse_contradictions(given: Mapping[str, bool]) -> None:
 def settings_table() -> str:
     """Return the table of all variables in Markdown, ending in a newline."""
     rows = ["| variable | type | default | meaning |", "|---|---|---|---|"]
-    for path, variable in variables().items():
-        meaning = variable.description
-        accepted = accepted_so_far(path)
-        if accepted is not None:
-            only = " or ".join(_text(without_secrets(value)) or "none" for value in accepted)
-            meaning += f" (not enforced yet; accepts {only})"
-        default = _text(without_secrets(variable.default))
+    for variable in variables().values():
+        default = as_text(without_secrets(variable.default))
         cells = (
             f"`{PREFIX}{variable.suffix}`",
             _as_markdown(variable.expects),
             f"`{default}`" if default else "not set",
-            _as_markdown(meaning),
+            _as_markdown(variable.description),
         )
         rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows) + "\n"
@@ -165,7 +161,7 @@ def _show(client: str | None, *, as_json: bool) -> None:
     try:
         settings = HttpSettings()
         names = ["default", *settings.client_names] if client is None else [client]
-        shown = {settings.client(name).name: _rows(settings, name) for name in names}
+        shown = {settings.client(name).name: listing(settings, name) for name in names}
     except ConfigurationError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from None
@@ -193,72 +189,17 @@ def _print(tables: Sequence[Table]) -> None:
         typer.echo(line.rstrip())
 
 
-class _Row(NamedTuple):
-    path: str
-    value: object
-    origin: str
-    enforced: bool
+def _as_json(rows: Iterable[Listed]) -> dict[str, dict[str, object]]:
+    return {row.path: {"value": as_plain(row.value), "origin": row.origin} for row in rows}
 
 
-def _rows(settings: HttpSettings, client: str) -> list[_Row]:
-    resolved = settings.client(client)
-    return [
-        _Row(
-            path,
-            without_secrets(variable.of(resolved)),
-            settings.origin_of(client, path),
-            enforced=accepted_so_far(path) is None,
-        )
-        for path, variable in variables().items()
-    ]
-
-
-def _as_json(rows: Iterable[_Row]) -> dict[str, dict[str, object]]:
-    return {
-        row.path: {"value": _plain(row.value), "origin": row.origin, "enforced": row.enforced}
-        for row in rows
-    }
-
-
-def _as_table(client: str, rows: Iterable[_Row]) -> Table:
+def _as_table(client: str, rows: Iterable[Listed]) -> Table:
     table = Table(title=f"client {client}", title_justify="left", box=None, pad_edge=False)
     for heading in ("setting", "from", "value"):
         table.add_column(heading, overflow="fold")
     for row in rows:
         is_default = row.origin == "default"
-        origin = row.origin if row.enforced else f"{row.origin}, not enforced yet"
         # As Text, because "[" in a value would start markup.
-        cells = (Text(row.path), Text(origin), Text(_text(row.value)))
+        cells = (Text(row.path), Text(row.origin), Text(as_text(row.value)))
         table.add_row(*cells, style="dim" if is_default else "bold")
     return table
-
-
-def _plain(value: object) -> object:
-    """Return *value* as JSON can say it, with the word that switches a timeout off."""
-    match value:
-        case float() if math.isinf(value):
-            return "none"
-        case frozenset():
-            return sorted(value)
-        case Path():
-            return str(value)
-        case _:
-            return value
-
-
-def _text(value: object) -> str:
-    """Return *value* as a variable would hold it; empty for what is not set."""
-    plain = _plain(value)
-    match plain:
-        case None:
-            return ""
-        case bool():
-            return str(plain).lower()
-        case float():
-            return f"{plain:g}"
-        case list() | tuple():
-            return ",".join(map(str, plain)) or "[]"
-        case dict():
-            return json.dumps(plain)
-        case _:
-            return str(plain)

@@ -12,18 +12,12 @@ from typer.testing import CliRunner
 
 from platform_http.cli import build_app, main
 from platform_http.cli.config import BEGIN, END, settings_table
-from platform_http.settings import availability
 from platform_http.settings.variables import variables
 
 if TYPE_CHECKING:
     from click.testing import Result
 
 CANARY = "c4naryc4nary"
-
-
-@pytest.fixture
-def _pool_limit_has_no_policy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(availability, "NOT_AVAILABLE_YET", {"pool.limit": (0,)})
 
 
 def _run(*arguments: object) -> Result:
@@ -41,19 +35,16 @@ def test_every_client_is_shown_with_the_origin_of_each_value(monkeypatch):
     assert shown["default"]["timeout.total"] == {
         "value": 20.0,
         "origin": "environment PLATFORM_HTTP_TIMEOUT__TOTAL",
-        "enforced": True,
     }
     assert shown["billing"]["timeout.total"] == {
         "value": 2.0,
         "origin": "environment PLATFORM_HTTP_CLIENTS__BILLING__TIMEOUT__TOTAL",
-        "enforced": True,
     }
     assert shown["billing"]["timeout.attempt"] == {
         "value": 2.0,
         "origin": "adapted default",
-        "enforced": True,
     }
-    assert shown["billing"]["pool.limit"] == {"value": 100, "origin": "default", "enforced": True}
+    assert shown["billing"]["pool.limit"] == {"value": 100, "origin": "default"}
 
 
 def test_the_table_says_the_same_for_people(monkeypatch):
@@ -85,26 +76,6 @@ def test_values_are_shown_as_a_variable_would_hold_them(monkeypatch):
     assert shown["proxy.url"]["value"] is None
     lines = [line.split() for line in _run().stdout.splitlines()]
     assert any(line[0:1] == ["retry.statuses"] and line[-1] == "502,504" for line in lines)
-
-
-@pytest.mark.usefixtures("_pool_limit_has_no_policy")
-def test_a_setting_without_a_policy_is_marked(monkeypatch):
-    monkeypatch.setenv("PLATFORM_HTTP_POOL__LIMIT", "0")
-    shown = json.loads(_run("--json").stdout)["default"]
-    assert [path for path, row in shown.items() if not row["enforced"]] == ["pool.limit"]
-    (line,) = (line for line in _run().stdout.splitlines() if "not enforced" in line)
-    assert line.split() == [
-        "pool.limit",
-        "environment",
-        "PLATFORM_HTTP_POOL__LIMIT,",
-        "not",
-        "enforced",
-        "yet",
-        "0",
-    ]
-    (row,) = (line for line in settings_table().splitlines() if "not enforced" in line)
-    assert "`PLATFORM_HTTP_POOL__LIMIT`" in row
-    assert row.endswith("0 = unlimited (not enforced yet; accepts 100 or 0) |")
 
 
 def test_lines_that_do_not_go_to_a_terminal_are_whole_and_end_in_no_blanks(monkeypatch):
@@ -183,7 +154,6 @@ def test_the_documentation_has_a_row_for_every_variable():
         assert row.endswith(" |")
     assert "`10`" in rows["PLATFORM_HTTP_TIMEOUT__TOTAL"]
     assert "not set" in rows["PLATFORM_HTTP_BASE_URL"]
-    assert "not enforced yet" not in rows["PLATFORM_HTTP_TIMEOUT__TOTAL"]
     assert _run("--docs").stdout == settings_table()
 
 
