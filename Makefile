@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools demo test check audit format bench soak mutation docs dashboards pictures lock clean
+.PHONY: help setup tools demo test test-all check audit format bench soak mutation docs site dashboards pictures lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -37,6 +37,9 @@ test: setup tools $(BIN)/helm check ## everything, with coverage
 	$(BIN)/coverage report --fail-under=95
 	$(BIN)/coverage report --fail-under=100 --include='platform_http/policies/*'
 
+test-all: ## the same with every Python that is found, each in an environment of its own
+	sh scripts/test_all.sh
+
 check: setup ## the fast gate: format, lint, types, layers, generated documents
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -67,17 +70,22 @@ soak: setup ## a million calls, cancels, factories and rotations, and what they 
 mutation: setup ## mutation testing of the policies; takes long, run by hand
 	$(BIN)/mutmut run
 
-docs: setup ## regenerate the generated parts of the documents
+docs: setup ## regenerate the generated parts of the documents, and build the site in docs/_build/html
 	$(BIN)/platform-http config --docs --write README.md
 	$(BIN)/python -m charts.source --write
 	$(BIN)/platform-http simulate metastable_dip --vs naive --png docs/pictures/metastable_dip.png
 	$(BIN)/platform-http simulate outage --vs naive --vs budget-alone:CIRCUIT_BREAKER__MODE=off \
 		--vs sooner:CIRCUIT_BREAKER__OPEN_DURATION_MAX=10 --png docs/pictures/outage.png
+	$(MAKE) site
+
+site: setup ## build the site in docs/_build/html, offline, warnings are errors
+	$(BIN)/python -m sphinx -q -n -W --keep-going -c docs -d docs/_build/doctrees . docs/_build/html
 
 dashboards: setup ## write the dashboards, and the copies of dashboards and rules in the chart
 	$(BIN)/python -m dashboards.source --write
 
-pictures: setup ## draw the dashboards anew; needs npm and chromium, takes five minutes
+pictures: setup ## draw the dashboards and the status page anew; needs npm and chromium, takes five minutes
+	$(BIN)/python -m tests.web.status.picture
 	$(BIN)/python -m dashboards.pictures
 
 lock: setup ## pin every dependency anew
@@ -94,5 +102,5 @@ lock: setup ## pin every dependency anew
 	$(BIN)/python scripts/sbom.py --write
 
 clean: ## remove what the other targets made
-	rm -rf $(VENV) .coverage .coverage.* .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist \
-		dashboards/pictures/node_modules dashboards/pictures/build
+	rm -rf $(VENV) .venv-* .coverage .coverage.* .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist \
+		docs/_build dashboards/pictures/node_modules dashboards/pictures/build

@@ -7,7 +7,7 @@ PATH="$PATH:/usr/sbin:/sbin"
 missing=""
 for pair in squid:squid tinyproxy:tinyproxy dnsmasq:dnsmasq-base prometheus:prometheus \
     prometheus-alertmanager:prometheus-alertmanager \
-    redis-server:redis-server; do
+    redis-server:redis-server curl:curl chromium:chromium; do
     command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair##*:}"
 done
 [ -n "$missing" ] || exit 0
