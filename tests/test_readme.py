@@ -14,8 +14,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from platform_http import open_session
-from platform_http.settings.availability import NOT_AVAILABLE_YET
-from platform_http.settings.variables import sections
+
+pytest_plugins = "pytester"
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -140,8 +140,16 @@ async def test_the_faults_of_the_testing_package_are_got_over():
     assert errors == ""
 
 
+def test_the_fixtures_of_the_testing_package_are_found(pytester: pytest.Pytester):
+    pytester.makeini(
+        "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\n"
+    )
+    pytester.makepyfile(_script("platform_http_overrides"))
+    pytester.runpytest_inprocess("-p", "no:cloudcoil", "-W", "error").assert_outcomes(passed=1)
+
+
 def test_every_example_is_run():
-    assert len(SCRIPTS) == 5
+    assert len(SCRIPTS) == 6
 
 
 def test_every_extra_is_described():
@@ -150,14 +158,3 @@ def test_every_extra_is_described():
     described = dict(re.findall(r"^\| `(\w+)` \| (.+) \|$", table, re.MULTILINE))
     assert set(described) == set(project["optional-dependencies"])
     assert all(len(words.split()) <= 8 for words in described.values())
-
-
-def test_what_is_not_in_force_yet_is_said():
-    expected = set()
-    for place in NOT_AVAILABLE_YET:
-        section = place.partition(".")[0]
-        is_whole = section in NOT_AVAILABLE_YET and section in sections()
-        expected.add(f"{section}.*" if is_whole else place)
-    names = {place.upper().replace(".", "__") for place in expected}
-    told = re.search(r"^- Not in force yet: (.*?)\. They refuse", TEXT, re.DOTALL | re.MULTILINE)
-    assert (set(re.findall(r"`([^`]+)`", told[1])) if told else set()) == names
