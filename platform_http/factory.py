@@ -47,7 +47,7 @@ from platform_http.transport.response import response_class
 from platform_http.wiring import PolicyMaker, Registries
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
     from types import TracebackType
 
     from aiohttp.abc import AbstractCookieJar, AbstractResolver
@@ -244,7 +244,8 @@ class SessionFactory:
         Raises:
             FactoryClosedError: If the factory is closing or closed.
             ConfigurationError: If *name* is not a client name.
-            RuntimeError: If the factory was not entered.
+            RuntimeError: If the factory was not entered, or a session is made outside of a coroutine
+                or in another event loop than the factory's.
         """
         if self._loop is None:
             raise RuntimeError("use the factory as `async with SessionFactory() as factory`")
@@ -257,21 +258,20 @@ class SessionFactory:
             session = self._sessions[settings.name] = self._build(settings, self._loop)
         return session
 
-    def inspect(self) -> tuple[ClientInspection, ...]:
-        """Return what every client that has a session is doing, by name.
+    def inspect(self) -> Iterator[ClientInspection]:
+        """Yield what each client that has a session is doing, by name.
 
-        Call it on the factory's event loop. The calls that it lists are recorded only while
-        ``WEB__STATUS_PAGE`` is on.
+        Go through it on the factory's event loop. A client with thousands of origins takes
+        milliseconds, and other work may run between one and the next. The calls that it lists are
+        recorded only while ``WEB__STATUS_PAGE`` is on.
         """
         from platform_http.inspection import inspect_client  # noqa: PLC0415 - for who looks
 
-        inspected = []
         for name, session in sorted(self._sessions.items()):
             connector, client = session.connector, self._clients[name]
             if isinstance(connector, PlatformTCPConnector | PlatformUnixConnector):
                 registries = self._registries.get(client) or Registries()
-                inspected.append(inspect_client(client, connector.use(), registries))
-        return tuple(inspected)
+                yield inspect_client(client, connector.use(), registries)
 
     async def aclose(self, grace: float | None = None) -> None:
         """Refuse new calls, let running ones finish, then close every session.
@@ -290,10 +290,9 @@ class SessionFactory:
         await asyncio.shield(self._closing)
 
     def _check_loop(self, loop: asyncio.AbstractEventLoop) -> None:
-        if asyncio.get_running_loop() is not loop:
-            from platform_http.pitfalls import refuse_other_loop  # noqa: PLC0415 - as above
+        from platform_http.pitfalls import refuse_other_loop  # noqa: PLC0415 - as above
 
-            refuse_other_loop(loop)
+        refuse_other_loop(loop)
 
     async def _close(self, grace: float | None) -> None:
         for client in self._clients.values():

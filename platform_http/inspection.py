@@ -1,12 +1,12 @@
 """What the clients of a factory are doing at one instant, for people and pages that show it.
 
-:meth:`platform_http.SessionFactory.inspect` returns it. It is read on the event loop, all at once;
-what it returns does not change and holds no secret but for the settings' own, which have no text
-form.
+:meth:`platform_http.SessionFactory.inspect` yields it. Each client is read on the event loop, all
+at once; what is said of it does not change and holds no secret.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -126,13 +126,11 @@ def _origins(registries: Registries) -> list[OriginInspection]:
 
 def _badness(each: OriginInspection) -> tuple[int, float, int, int, float]:
     circuit = each.circuit
+    # Where nothing was ever resent, the budget is as good as full.
+    spent = -math.inf if each.budget is None else -each.budget
+    rest = (each.waiting or 0, each.in_use or 0, spent)
     if circuit is None:
-        return (0, 0.0, each.waiting or 0, each.in_use or 0, -(each.budget or 0.0))
+        return (0, 0.0, *rest)
     finished = circuit.ok + circuit.failed
-    return (
-        _BADNESS.get(circuit.state, 0),
-        circuit.failed / finished if finished else 0.0,
-        each.waiting or 0,
-        each.in_use or 0,
-        -(each.budget or 0.0),
-    )
+    share = circuit.failed / finished if finished else 0.0
+    return (_BADNESS.get(circuit.state, 0), share, *rest)

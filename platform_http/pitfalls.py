@@ -192,7 +192,14 @@ def refuse_other_loop(loop: asyncio.AbstractEventLoop, client: Client | None = N
     Raises:
         RuntimeError: If it is another one, or none runs.
     """
-    if asyncio.get_running_loop() is loop:
+    try:
+        running = asyncio.get_running_loop()
+    except RuntimeError:
+        raise RuntimeError(
+            "no event loop runs here, and a session is made in the running one of its factory; "
+            "call factory.session() in a coroutine, in a test from an `async def` fixture"
+        ) from None
+    if running is loop:
         return
     place = calling_place()
     if client is None:

@@ -89,7 +89,9 @@ async def test_a_thousand_callers_cause_one_refresh(observed: Observed) -> None:
     clock = FakeClock()
     async with token_server() as server:
         server.gate.clear()
-        client = _client(server, concurrency={"limit": 0}, timeout={"pool": 3, "attempt": 9})
+        # A thousand connect and queue at once: on a busy machine that takes seconds.
+        patient = {"total": 60, "attempt": 50, "connect": 20, "pool": 20}
+        client = _client(server, concurrency={"limit": 0}, timeout=patient)
         async with observed.factory(clock=clock, **client) as factory:
             session = factory.session()
             calls = [asyncio.create_task(_get(session)) for _ in range(1000)]

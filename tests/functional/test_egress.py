@@ -308,7 +308,8 @@ class TestARefusal:
             fake,
             **PUBLIC,
             retry={"enabled": True},
-            hedging={"enabled": True, "delay": 0.01},
+            # Longer than a look-up may take on a busy machine.
+            hedging={"enabled": True, "delay": 5},
             throttle={"enabled": True},
             circuit_breaker={"minimum_calls": 1},
             concurrency={"limit": 1},

@@ -6,6 +6,7 @@ import asyncio
 
 import aiohttp
 import pytest
+from prometheus_client import CollectorRegistry
 
 from platform_http.errors import FactoryClosedError
 from platform_http.factory import SessionFactory
@@ -149,3 +150,13 @@ async def test_event_loop_lag_is_measured_while_a_factory_is_open(observed: Obse
     async with observed.factory():
         await asyncio.sleep(0.8)
         assert observed.value("platform_http_event_loop_lag_seconds_count") >= 1
+
+
+def test_a_session_that_is_made_outside_of_a_coroutine_says_where_to_make_it() -> None:
+    factory = SessionFactory(HttpSettings(), registry=CollectorRegistry())
+    with asyncio.Runner() as runner:
+        runner.run(factory.__aenter__())
+        # As a synchronous fixture does, between two runs of its loop.
+        with pytest.raises(RuntimeError, match="in a test from an `async def` fixture"):
+            factory.session()
+        runner.run(factory.aclose())

@@ -1,8 +1,7 @@
-"""Settings tests start from an environment that says nothing."""
+"""Settings from an environment that a test makes up."""
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
@@ -12,13 +11,6 @@ from platform_http.settings import HttpSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-
-@pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(os.environ):
-        if name.upper().startswith("PLATFORM_HTTP_"):
-            monkeypatch.delenv(name)
 
 
 class Loader(Protocol):
