@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+import os
+
+import pytest
 from hypothesis import HealthCheck, settings
 
 # No test is timed: the machine may be busy, and coverage makes everything slower.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The settings of a developer's machine are none of a test's."""
+    for name in list(os.environ):
+        if name.upper().startswith("PLATFORM_HTTP_"):
+            monkeypatch.delenv(name)

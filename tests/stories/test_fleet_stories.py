@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
 
 import pytest
 
 from platform_http.settings import ClientSettings
 from platform_http.simulation import Scenario, load, simulate
 from platform_http.simulation.variants import PROFILES, resolve
-
-
-@pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(os.environ):
-        if name.upper().startswith("PLATFORM_HTTP_"):
-            monkeypatch.delenv(name)
 
 
 def _ours(scenario: Scenario, **settings: object) -> ClientSettings:
