@@ -1,4 +1,4 @@
-"""Gathers what the page shows, in one go on the event loop."""
+"""Gathers what the page shows, client by client on the event loop."""
 
 from __future__ import annotations
 
@@ -75,19 +75,23 @@ class Reporter:
             "Python": platform.python_version(),
         }
 
-    def report(self, *, draining: bool) -> Report:
-        """Return what there is to show now."""
+    async def report(self, *, draining: bool) -> Report:
+        """Return what there is to show now; other work runs between one client and the next."""
         settings = self._factory.settings
-        activity = {each.name: each for each in self._factory.inspect()}
-        names = dict.fromkeys(("default", *settings.client_names, *activity))
+        activity = {}
+        for each in self._factory.inspect():
+            activity[each.name] = each
+            await asyncio.sleep(0)
+        clients = []
+        for name in dict.fromkeys(("default", *settings.client_names, *activity)):
+            clients.append(ClientReport(name, self._listed(name), activity.get(name)))
+            await asyncio.sleep(0)
         return Report(
             made_at=time.time(),
             uptime=asyncio.get_running_loop().time() - self._started,
             draining=draining,
             versions=self._versions,
-            clients=tuple(
-                ClientReport(name, self._listed(name), activity.get(name)) for name in names
-            ),
+            clients=tuple(clients),
         )
 
     def _listed(self, name: str) -> tuple[Listed, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import hdrs, web
@@ -49,6 +50,7 @@ class StatusPage:
         self._settings = settings
         self._is_draining = is_draining
         self._local_only = is_loopback(settings.status_host)
+        self._one_at_a_time = asyncio.Lock()
 
     async def answer(self, request: web.Request) -> web.Response:
         """Answer for the page or, by its path, for the JSON."""
@@ -56,15 +58,21 @@ class StatusPage:
         if why is not None:
             return web.Response(status=403, text=f"{why}\n", headers=_HEADERS)
         if request.path == JSON_PATH:
-            text = await asyncio.to_thread(as_json, self._report())
+            text = await self._drawn(as_json)
             return web.Response(text=text, content_type="application/json", headers=_HEADERS)
         try:
             refresh = _refresh(request.query.get("refresh"))
         except ValueError as error:
             return web.Response(status=400, text=f"{error}\n", headers=_HEADERS)
-        # A page of thousands of rows takes a while, which no call should wait for.
-        text = await asyncio.to_thread(as_html, self._report(), refresh)
+        text = await self._drawn(functools.partial(as_html, refresh=refresh))
         return web.Response(text=text, content_type="text/html", headers=_HEADERS)
+
+    async def _drawn(self, draw: Callable[[Report], str]) -> str:
+        # However many ask: names are resolved in the same threads, and calls need the loop.
+        async with self._one_at_a_time:
+            report = await self._reporter.report(draining=self._is_draining())
+            # A page of thousands of rows takes a while, which no call should wait for.
+            return await asyncio.to_thread(draw, report)
 
     @contextlib.asynccontextmanager
     async def served(self) -> AsyncIterator[None]:
@@ -91,9 +99,6 @@ class StatusPage:
             yield
         finally:
             await runner.cleanup()
-
-    def _report(self) -> Report:
-        return self._reporter.report(draining=self._is_draining())
 
 
 def _refresh(text: str | None) -> int | None:

@@ -6,7 +6,7 @@ import asyncio
 
 import aiohttp
 import pytest
-from aiohttp import web
+from aiohttp import HttpVersion10, web
 from aiohttp.test_utils import make_mocked_request
 
 from platform_http.web.status.guard import is_loopback, refusal
@@ -62,11 +62,42 @@ def test_a_peer_does_not_become_local_by_what_it_says() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["Forwarded", "Via", "X_Forwarded_For", "X_Forwarded_Host", "X_Real_IP"]
+    "name",
+    [
+        "Forwarded",
+        "Via",
+        "X_Forwarded_For",
+        "X_Forwarded_Host",
+        "X_Forwarded_Client_Cert",
+        "x_envoy_attempt_count",
+        "X_Real_IP",
+        "True_Client_IP",
+    ],
 )
 def test_a_proxy_on_the_same_machine_does_not_lend_its_address(name) -> None:
     request = _request(**{name: "anything"})
     assert "does not answer through a proxy" in refusal(request, local_only=True)
+
+
+def test_a_proxy_that_is_told_nothing_does_not_either() -> None:
+    # As nginx passes a request on: under the name that it knows us by, with no header of its own.
+    request = make_mocked_request(
+        "GET",
+        PATHS[0],
+        {"Host": "127.0.0.1:8080", "Connection": "close"},
+        version=HttpVersion10,
+        transport=_Transport(("127.0.0.1", 1)),
+    )
+    assert "does not answer through a proxy" in refusal(request, local_only=True)
+    assert refusal(request, local_only=False) is None
+
+
+@pytest.mark.parametrize("local_only", [True, False])
+@pytest.mark.parametrize("origin", ["https://evil.test", "null", "http://localhost:3000"])
+def test_the_script_of_another_site_is_refused_even_where_the_application_lets_it_read(
+    origin, local_only
+) -> None:
+    assert "does not answer scripts" in refusal(_request(Origin=origin), local_only=local_only)
 
 
 @pytest.mark.parametrize(

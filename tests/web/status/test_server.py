@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
+import time
+from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
 from aiohttp import web
+from prometheus_client import CollectorRegistry
 
-from platform_http import HttpSettings
+from platform_http import HttpSettings, SessionFactory
 from platform_http.telemetry.observer import ClientTelemetry
 from platform_http.web import factory, setup
 from platform_http.web.service import SERVICE
+from platform_http.web.status import server
+from platform_http.web.status.report import Reporter
 from tests.servers import free_port
 from tests.web.conftest import running
 from tests.web.status.stage import in_trouble
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from platform_http.inspection import ClientInspection
+    from platform_http.web.status.report import Report
 
 PAGE = "debug/platform-http"
 DOCUMENT = "debug/platform-http.json"
@@ -83,6 +95,50 @@ async def test_it_says_it_all_as_a_page_and_as_json() -> None:
     assert (origin["origin"], origin["circuit"]["state"]) == ("http://127.0.0.1:9", "open")
     for told in ("invoices.list", failed["trace_id"], "1 circuit open", "circuit_open", "serving"):
         assert told in page
+
+
+async def test_however_many_ask_one_page_is_drawn_at_a_time(monkeypatch) -> None:
+    def draw(report: Report) -> str:
+        drawing.append(report)
+        most.append(len(drawing))
+        time.sleep(0.05)
+        drawing.remove(report)
+        return "{}"
+
+    drawing: list[Report] = []
+    most: list[int] = []
+    monkeypatch.setattr(server, "as_json", draw)
+    async with in_trouble() as (_, url):
+        answers = await asyncio.gather(*(_get(url / DOCUMENT) for _ in range(4)))
+    assert [status for status, *_ in answers] == [200] * 4
+    assert most == [1] * 4
+
+
+async def test_calls_go_on_between_one_client_and_the_next() -> None:
+    clients = {f"c{number}": {} for number in range(5)}
+    seen: list[int] = []
+
+    class Watched(SessionFactory):
+        def inspect(self) -> Iterator[ClientInspection]:
+            for each in super().inspect():
+                seen.append(turns)
+                yield each
+
+    def turn() -> None:
+        nonlocal turns, handle
+        turns += 1
+        handle = loop.call_soon(turn)
+
+    loop, turns = asyncio.get_running_loop(), 0
+    settings = HttpSettings(clients=clients | {"c0": {"timeout": {"total": 5}}})
+    async with Watched(settings, registry=CollectorRegistry()) as factory:
+        for name in clients:
+            factory.session(name)
+        handle = loop.call_soon(turn)
+        report = await Reporter(factory).report(draining=False)
+        handle.cancel()
+    assert len(report.clients) == 6
+    assert len(set(seen)) == len(clients)
 
 
 async def test_no_secret_is_on_it() -> None:
