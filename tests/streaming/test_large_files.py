@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import hashlib
 import json
 import random
 import re
+import socketserver
+import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,65 +44,75 @@ def _checksum() -> str:
     return f"sha256:{digest.hexdigest()}"
 
 
-async def _is_the_file(reader: asyncio.StreamReader) -> bool:
-    position = 0
-    while position < SIZE:
-        start = position % len(_BLOCK)
-        piece = await reader.read(min(len(_BLOCK) - start, SIZE - position))
-        if not piece or piece != memoryview(_BLOCK)[start : start + len(piece)]:
-            return False
-        position += len(piece)
-    return True
+class _Handler(socketserver.StreamRequestHandler):
+    """Serves the file, and compares what it is sent with it. Threads copy less than a loop."""
+
+    def handle(self) -> None:
+        with contextlib.suppress(ConnectionError):
+            while self._answer():
+                pass
+
+    def _answer(self) -> bool:
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            line = self.rfile.readline()
+            if not line:
+                return False
+            head += line
+        if head.startswith(b"PUT"):
+            assert b"Content-Length: %d" % SIZE in head
+            self._send("200 OK", b"equal" if self._is_the_file() else b"different")
+        elif b"/large" in head:
+            wanted = re.search(rb"(?i)range: bytes=(\d+)-", head)
+            first = int(wanted[1]) if wanted else 0
+            ranged = f"206 P\r\nContent-Range: bytes {first}-{SIZE - 1}/{SIZE}"
+            self._send(ranged if wanted else "200 OK", *_pieces(first), size=SIZE - first)
+        else:
+            self._send("200 OK", b"small")
+        return True
+
+    def _send(self, status: str, *pieces: bytes | memoryview, size: int | None = None) -> None:
+        length = len(pieces[0]) if size is None else size
+        self.wfile.write(
+            f'HTTP/1.1 {status}\r\nETag: "1"\r\nContent-Length: {length}\r\n\r\n'.encode()
+        )
+        for piece in pieces:
+            self.wfile.write(piece)
+
+    def _is_the_file(self) -> bool:
+        got = bytearray(len(_BLOCK))
+        for piece in _pieces(0):
+            part = memoryview(got)[: len(piece)]
+            if self.rfile.readinto(part) < len(piece) or part != piece:
+                return False
+        return True
 
 
-async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
-        while head := (await reader.readuntil(b"\r\n\r\n")).decode("latin-1"):
-            body = b"small"
-            if head.startswith("PUT"):
-                assert f"Content-Length: {SIZE}" in head
-                body = b"equal" if await _is_the_file(reader) else b"different"
-            elif "/large" in head:
-                wanted = re.search(r"(?i)range: bytes=(\d+)-", head)
-                first = int(wanted[1]) if wanted else 0
-                status = f"206 P\r\nContent-Range: bytes {first}-{SIZE - 1}/{SIZE}"
-                writer.write(
-                    f'HTTP/1.1 {status if wanted else "200 OK"}\r\nETag: "1"\r\n'
-                    f"Content-Length: {SIZE - first}\r\n\r\n".encode()
-                )
-                for piece in _pieces(first):
-                    writer.write(piece)
-                    await writer.drain()
-                continue
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
-    except (OSError, asyncio.IncompleteReadError):
-        pass  # The client is gone.
-    finally:
-        writer.transport.abort()
+@contextlib.contextmanager
+def _server() -> Iterator[str]:
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}/"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
-@asynccontextmanager
-async def _server() -> AsyncIterator[str]:
-    server = await asyncio.start_server(_serve, "127.0.0.1", 0, limit=4 * MIB)
-    async with server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-
-
-async def _start(*arguments: str | Path) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "tests.streaming.large_client",
-        *map(str, arguments),
-        stdout=asyncio.subprocess.PIPE,
+def _start(*arguments: str | Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.streaming.large_client", *map(str, arguments)],
+        stdout=subprocess.PIPE,
         cwd=Path(__file__).parents[2],
     )
 
 
-async def _outcome(process: asyncio.subprocess.Process) -> dict[str, Any]:
-    output, _ = await process.communicate()
+def _outcome(process: subprocess.Popen[bytes]) -> dict[str, Any]:
+    output, _ = process.communicate(timeout=120)
     assert process.returncode == 0
-    return json.loads(output.splitlines()[-1])
+    outcome: dict[str, Any] = json.loads(output.splitlines()[-1])
+    return outcome
 
 
 def _size(path: Path) -> int:
@@ -108,33 +121,29 @@ def _size(path: Path) -> int:
 
 @pytest.fixture
 def target(tmp_path: Path) -> Iterator[Path]:
-    path = tmp_path / "large"
-    yield path
+    yield tmp_path / "large"
     for each in tmp_path.iterdir():
         # pytest keeps the folders of its last runs.
         each.unlink()
 
 
-async def test_a_large_file_takes_no_memory_and_survives_a_kill_and_comes_back(
-    target: Path,
-) -> None:
+def test_a_large_file_takes_no_memory_and_survives_a_kill_and_comes_back(target: Path) -> None:
     part = target.with_name("large.part")
-    async with _server() as url:
-        process = await _start("download", url, target)
-        while process.returncode is None and _size(part) < SIZE // 2:  # noqa: ASYNC110 - another process writes it
-            await asyncio.sleep(0.02)
+    with _server() as url:
+        process = _start("download", url, target)
+        while process.poll() is None and _size(part) < SIZE // 2:
+            time.sleep(0.02)
         peak = memory("VmHWM", process.pid)
         process.kill()
-        before, _ = await process.communicate()
+        before, _ = process.communicate()
         left = _size(part)
         assert SIZE // 2 <= left < SIZE
         assert peak - int(before) < MAX_GROWTH
 
-        checksum = await asyncio.to_thread(_checksum)
-        outcome = await _outcome(await _start("download", url, target, checksum))
+        outcome = _outcome(_start("download", url, target, _checksum()))
         assert (outcome["size"], outcome["resumed_from"]) == (SIZE, left)
         assert outcome["growth"] < MAX_GROWTH
 
-        outcome = await _outcome(await _start("upload", url, target))
+        outcome = _outcome(_start("upload", url, target))
         assert outcome["answer"] == "equal"
         assert outcome["growth"] < MAX_GROWTH
