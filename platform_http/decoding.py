@@ -101,6 +101,7 @@ async def decode(
             JSON, or not of the model. It holds no value of the body.
         aiohttp.ClientError: If the body cannot be read.
         pydantic.PydanticUserError: If pydantic cannot make anything of *model*.
+        Exception: Whatever else a validator of *model* raises.
     """
     adapter = _adapter(model)
     if not (any_status or 200 <= response.status < 300):
@@ -114,12 +115,16 @@ async def decode(
         raise _error(response, "content_type", f"{other}; content_type=None takes every type")
     encoding = response.get_encoding()
     try:
-        return adapter.validate_json(body if encoding == "utf-8" else body.decode(encoding))
+        text = body if encoding == "utf-8" else body.decode(encoding)
+    except (UnicodeError, LookupError):
+        text = None
+    if text is None:
+        raise _error(response, "malformed", "is no text in the charset that it names")
+    try:
+        return adapter.validate_json(text)
     except ValidationError as error:
         failure = _explained(response, adapter, error)
-    except (UnicodeError, LookupError):
-        failure = _error(response, "malformed", "is no text in the charset that it names")
-    # Outside of the handlers: what they caught shows the body, as a mere context too.
+    # Outside of the handler, as above: what it caught shows the body, as a mere context too.
     raise failure
 
 
@@ -193,15 +198,18 @@ def _location(steps: tuple[int | str, ...], names: frozenset[str]) -> str:
 
 def _texts(schema: object) -> Iterator[str]:
     """Yield every text in *schema*: names of fields and tags, which the application chose."""
-    if isinstance(schema, str):
-        yield schema
-    elif isinstance(schema, dict):
-        for key, value in schema.items():
-            yield from _texts(key)
-            yield from _texts(value)
-    elif isinstance(schema, list | tuple):
-        for item in schema:
-            yield from _texts(item)
+    # What the application gave its fields may hold itself.
+    seen: set[int] = set()
+    left = [schema]
+    while left:
+        item = left.pop()
+        if isinstance(item, str):
+            yield item
+        elif isinstance(item, dict | list | tuple) and id(item) not in seen:
+            seen.add(id(item))
+            left.extend(item)
+            if isinstance(item, dict):
+                left.extend(item.values())
 
 
 def _error(

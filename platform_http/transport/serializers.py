@@ -57,7 +57,8 @@ def _msgspec() -> Serializer:
 
     return Serializer(
         _or_standard_dumps(msgspec.json.encode, TypeError, ValueError, RecursionError),
-        _or_standard_loads(msgspec.json.decode, msgspec.DecodeError),
+        # The second is about lone surrogates, of which the error would show the whole text.
+        _or_standard_loads(msgspec.json.decode, msgspec.DecodeError, UnicodeEncodeError),
     )
 
 

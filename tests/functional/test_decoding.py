@@ -10,7 +10,15 @@ from typing import Annotated, Literal
 
 import aiohttp
 import pytest
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, PydanticUserError, TypeAdapter
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PydanticUserError,
+    TypeAdapter,
+)
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
 
@@ -140,8 +148,6 @@ async def test_names_that_came_with_the_body_are_not_told(observed: Observed) ->
 async def test_the_message_of_a_validator_is_not_told(observed: Observed) -> None:
     def refuse(value: str) -> str:
         raise PydanticCustomError("not_a_plate", "no plate: {value}", {"value": value})
-
-    from pydantic import AfterValidator
 
     error = await _refusal(
         observed, Annotated[str, AfterValidator(refuse)], json.dumps(SECRET).encode()
@@ -317,3 +323,25 @@ async def test_the_order_of_a_union_is_kept(observed: Observed) -> None:
 async def test_a_type_that_cannot_be_a_key_is_decoded(observed: Observed) -> None:
     model = Annotated[int, Field(json_schema_extra={"a": []}), []]
     assert await _decode(observed, model, b"1") == 1
+
+
+async def test_a_mistake_of_a_validator_is_the_applications_own(observed: Observed) -> None:
+    def look_up(value: int) -> int:
+        return {1: 2}[value]
+
+    model = Annotated[int, AfterValidator(look_up)]
+    with pytest.raises(KeyError):
+        await _decode(observed, model, b"7")
+    with pytest.raises(KeyError):
+        await _decode(observed, model, b"7", media="application/json; charset=latin-1")
+
+
+async def test_a_model_whose_notes_hold_themselves_is_told_of(observed: Observed) -> None:
+    notes: dict[str, object] = {}
+    notes["self"] = notes
+
+    class Noted(BaseModel):
+        amount: Annotated[int, Field(json_schema_extra=notes)]
+
+    error = await _refusal(observed, Noted, b'{"amount": "x"}')
+    assert error.problems == ("amount: int_parsing",)

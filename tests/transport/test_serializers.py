@@ -120,7 +120,7 @@ def test_a_value_that_holds_itself_is_the_standard_librarys_error(name):
 READ = (
     '{"a":1,"a":2}', "-0", "9007199254740993", "18446744073709551615", "1.0000000000000000001",
     "1e400", "NaN", "[Infinity, -Infinity]", '"\\ud800"', '"\\ud83d\\ude00"', '"\x7f"', " [1] ",
-    "null", '"x"',
+    "null", '"x"', '"\ud800"',
 )  # fmt: skip
 
 
