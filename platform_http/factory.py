@@ -244,8 +244,8 @@ class SessionFactory:
         Raises:
             FactoryClosedError: If the factory is closing or closed.
             ConfigurationError: If *name* is not a client name.
-            RuntimeError: If the factory was not entered, or a session is made outside of a coroutine
-                or in another event loop than the factory's.
+            RuntimeError: If the factory was not entered, or a session is made outside of a
+                coroutine or in another event loop than the factory's.
         """
         if self._loop is None:
             raise RuntimeError("use the factory as `async with SessionFactory() as factory`")
