@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from platform_http.testing.wire import ReceivedRequest
 
+_STANDARD = frozenset(HTTPStatus)
+
 Then: TypeAlias = Literal["keep", "close", "reset", "hang"]
 
 
@@ -70,7 +72,7 @@ def response_bytes(
         headers: Added as they are. ``Content-Length`` is added when neither it nor
             ``Transfer-Encoding`` is among them and the status may have a body.
         body: Sent as it is, after the headers.
-        reason: Reason phrase; the standard one by default.
+        reason: Reason phrase; by default the standard one, or none for a status without.
         content_length: Announced instead of the length of *body*.
     """
     fields = list(headers.items() if hasattr(headers, "items") else headers)
@@ -80,7 +82,7 @@ def response_bytes(
         length = len(body) if content_length is None else content_length
         fields.append(("Content-Length", str(length)))
     if reason is None:
-        reason = HTTPStatus(status).phrase
+        reason = HTTPStatus(status).phrase if status in _STANDARD else ""
     lines = [f"HTTP/1.1 {status} {reason}", *(f"{name}: {value}" for name, value in fields)]
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
 

@@ -438,3 +438,8 @@ async def test_a_script_that_is_set_anew_begins_with_the_next_request() -> None:
         server.script = []
         assert await statuses(session, 1) == [200]
         assert len(server.requests) == 6
+
+
+def test_a_status_without_a_phrase_is_answered_without_one() -> None:
+    assert response_bytes(520).startswith(b"HTTP/1.1 520 \r\n")
+    assert response_bytes(520, reason="Odd").startswith(b"HTTP/1.1 520 Odd\r\n")

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import functools
 import json
+import math
+import socket
+import ssl
 import threading
 import urllib.error
 from collections.abc import AsyncIterator, Mapping
+from email.message import Message
 
 import aiohttp
 import httpx
@@ -13,9 +18,10 @@ import pytest
 import requests
 
 from platform_http import CircuitOpenError, DeadlineExceededError, PoolTimeoutError, SessionFactory
-from platform_http.testing import parity
-from platform_http.testing.actions import hang, respond
+from platform_http.testing import ReceivedRequest, parity
+from platform_http.testing.actions import Action, hang, respond
 from platform_http.testing.parity.families import family
+from platform_http.testing.parity.wire_text import WireText
 
 
 def chosen(*groups: str) -> list[parity.Scenario]:
@@ -161,8 +167,9 @@ class TestAccepting:
     async def test_names_are_unique_and_the_timeout_positive(self) -> None:
         with pytest.raises(ValueError, match="same name"):
             await parity.check(raising, raising, [*chosen("basics"), *chosen("basics.get")])
-        with pytest.raises(ValueError, match="timeout > 0"):
-            await parity.check(raising, raising, timeout=0)
+        for timeout in (0, math.nan, math.inf):
+            with pytest.raises(ValueError, match="timeout > 0"):
+                await parity.check(raising, raising, timeout=timeout)
 
 
 async def test_the_report_is_there_for_programs_too(bare: aiohttp.ClientSession) -> None:
@@ -267,6 +274,13 @@ async def test_scenarios_of_the_services_own(platform_http_factory: SessionFacto
         (requests.TooManyRedirects(response=requests.Response()), "too many redirects"),
         (CircuitOpenError("open", retry_after=1), "refused by a policy"),
         (PoolTimeoutError("full"), "refused by a policy"),
+        (OSError(errno.EHOSTUNREACH, "no route"), "connection error"),
+        (socket.gaierror(1, "no name"), "connection error"),
+        (ssl.SSLError("no"), "connection error"),
+        (urllib.error.HTTPError("http://x", 418, "no", Message(), None), "status 418 raised"),
+        (requests.JSONDecodeError("no", "", 0), "other error (JSONDecodeError)"),
+        (requests.exceptions.InvalidURL("/secret"), "other error (InvalidURL)"),
+        (FileNotFoundError("/secret"), "other error (FileNotFoundError)"),
         (json.JSONDecodeError("no", "", 0), "other error (JSONDecodeError)"),
         (ValueError("/secret?token=1"), "other error (ValueError)"),
     ],
@@ -311,3 +325,154 @@ async def test_what_names_the_port_of_a_server_is_no_difference(
     (difference,) = report.differences
     assert difference.old == "1: Host: 127.0.0.1:PORT, 1: Referer: http://127.0.0.1:PORT/"
     assert difference.new == "1: Host: 127.0.0.1:PORT"
+
+
+class TestAClientThatIsNone:
+    async def test_a_library_that_was_not_wrapped_is_told_how(
+        self, bare: aiohttp.ClientSession
+    ) -> None:
+        async with httpx.AsyncClient(trust_env=False) as client:
+            with pytest.raises(TypeError, match=r"cannot call old=.*AsyncClient; wrap it with"):
+                await parity.check(client, bare)
+
+    async def test_other_arguments_are_told(self, bare: aiohttp.ClientSession) -> None:
+        async def fetch(method: str, url: str) -> parity.Answer:
+            raise AssertionError(method, url)
+
+        with pytest.raises(TypeError, match=r"calls new= as \(method, .*unexpected keyword"):
+            await parity.check(bare, fetch)
+
+    async def test_another_answer_is_told_and_not_compared_with_its_like(self) -> None:
+        async def fetch(method: str, url: str, **_: object) -> tuple[str, str]:
+            return method, url
+
+        with pytest.raises(TypeError, match=r"returns a parity.Answer, .* type tuple"):
+            await parity.check(fetch, fetch, chosen("basics.get"))
+
+    async def test_what_fails_the_test_on_purpose_does(self, bare: aiohttp.ClientSession) -> None:
+        async def fetch(method: str, url: str, **_: object) -> parity.Answer:
+            pytest.fail("the old client was misused")
+
+        with pytest.raises(pytest.fail.Exception, match="was misused"):
+            await parity.check(fetch, bare, chosen("basics.get"))
+
+
+async def test_a_script_that_fails_leaves_the_other_side_in_order(
+    bare: aiohttp.ClientSession,
+) -> None:
+    ended = asyncio.Event()
+
+    async def slow(method: str, url: str, **options: object) -> parity.Answer:
+        try:
+            await asyncio.sleep(0.1)
+            return parity.Answer(200)
+        finally:
+            ended.set()
+
+    def broken(_: ReceivedRequest) -> Action:
+        raise LookupError("of the script")
+
+    with pytest.raises(LookupError, match="of the script"):
+        await parity.check(bare, slow, [parity.Scenario("own.broken", "none", lambda _: broken)])
+    assert ended.is_set()
+
+
+@pytest.mark.parametrize("library", ["httpx", "requests", "urllib"])
+async def test_a_header_that_is_repeated_comes_as_often(
+    bare: aiohttp.ClientSession, library: str
+) -> None:
+    own = parity.Scenario(
+        "own.links",
+        "none",
+        lambda _: [respond(headers=[("Link", "</a>"), ("Link", "</b>")])],
+        answer_headers=("Link",),
+    )
+    with httpx.Client(trust_env=False) as client, requests.Session() as session:
+        session.trust_env = False
+        old = {
+            "httpx": parity.from_httpx(client),
+            "requests": parity.from_requests(session),
+            "urllib": parity.from_urllib(),
+        }[library]
+        report = await parity.check(old, bare, [own])
+    report.raise_for_differences()
+    assert report.results[0].new.answer_headers == ("1: Link: </a>", "1: Link: </b>")
+
+
+async def test_what_was_not_played_is_not_said_to_be_the_same(
+    bare: aiohttp.ClientSession,
+) -> None:
+    accept = {"cancel.waiting": "it is synchronous", "cancel.waiting:outcome": "it is synchronous"}
+    report = await parity.check(parity.from_urllib(), bare, chosen("cancel"), accept=accept)
+    assert report.unused == ()
+    assert "no longer different" not in str(report)
+
+
+async def test_a_difference_far_behind_is_shown(bare: aiohttp.ClientSession) -> None:
+    async def longer(
+        method: str, url: str, *, headers: Mapping[str, str], body: bytes | None, timeout: float
+    ) -> parity.Answer:
+        return parity.Answer(200, text="x" * 500 + "old" + "y" * 500)
+
+    own = parity.Scenario(
+        "own.text", "none", lambda _: [respond(body=b"x" * 500 + b"new")], text=True
+    )
+    told = str(await parity.check(longer, bare, [own], accept={"own.text:requests": "none"}))
+    assert "old  …" in told
+    assert "xold" in told
+    assert "xnew" in told
+    assert max(map(len, told.splitlines())) < 160
+
+
+class TestCredentials:
+    async def test_those_of_a_real_client_are_not_in_the_report(
+        self, bare: aiohttp.ClientSession
+    ) -> None:
+        def client(secret: str) -> parity.Client:
+            async def call(
+                method: str,
+                url: str,
+                *,
+                headers: Mapping[str, str],
+                body: bytes | None,
+                timeout: float,
+            ) -> parity.Answer:
+                own = {"Authorization": f"Bearer {secret}", "Cookie": f"sid={secret}"}
+                return await parity.from_aiohttp(bare)(
+                    method,
+                    f"{url}?api_key={secret}&page=2",
+                    headers={**headers, **own},
+                    body=body,
+                    timeout=timeout,
+                )
+
+            return call
+
+        scenario = parity.Scenario(
+            "own.credentials",
+            "none",
+            lambda _: [respond()],
+            (parity.Request(headers={"Authorization": "Bearer mine"}),),
+            request_headers=("Authorization", "Cookie"),
+        )
+        same = await parity.check(client("canary-1"), client("canary-1"), [scenario])
+        same.raise_for_differences()
+        report = await parity.check(client("canary-1"), client("canary-2"), [scenario])
+        assert [each.aspect for each in report.differences] == ["requests", "request_headers"]
+        assert "canary" not in str(report) + report.as_json() + repr(same.results)
+        assert "Authorization: (not of the scenario, " in str(report)
+        assert "&page=2" in str(report)
+
+    async def test_those_of_the_scenario_are(self, bare: aiohttp.ClientSession) -> None:
+        report = await parity.check(bare, bare, chosen("basics.headers", "cookies.kept"))
+        headers, cookies = (each.new.request_headers for each in report.results)
+        assert headers[0] == "1: Authorization: Bearer of-a-scenario"
+        assert cookies == ("2: Cookie: kept=1",)
+
+
+def test_a_number_that_ends_like_the_port_is_no_port() -> None:
+    shown = WireText(48576, [], [])
+    assert shown.received("1048576") == "1048576"
+    assert shown.received("48576") == "48576"
+    assert shown.received("<http://localhost:48576/next>") == "<http://localhost:PORT/next>"
+    assert shown.target("/go?to=http%3A%2F%2Flocalhost%3A48576%2F").endswith("%3APORT%2F")

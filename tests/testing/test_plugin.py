@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import subprocess
 import sys
 
 import pytest
+
+import platform_http.testing
+from platform_http.testing import LeakDetector
 
 pytest_plugins = "pytester"
 
@@ -138,8 +142,11 @@ def test_synchronous():
 
 @pytest.mark.parametrize("mode", [AUTO, STRICT], ids=["auto", "strict"])
 def test_leaks_fail_every_asynchronous_test_where_asked_for(
-    pytester: pytest.Pytester, mode: str
+    pytester: pytest.Pytester, mode: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # What is left on purpose need not be waited for long.
+    impatient = functools.partial(LeakDetector, settle=0.05)
+    monkeypatch.setattr(platform_http.testing, "LeakDetector", impatient)
     _suite(pytester, LEAKING, f"{mode}platform_http_leaks = true\n")
     result = _run(pytester)
     result.assert_outcomes(passed=3, errors=1)

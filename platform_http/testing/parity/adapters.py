@@ -14,7 +14,7 @@ from platform_http.call import CallOptions, client_of
 from platform_http.testing.parity.answer import Answer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from platform_http.testing.parity.answer import Client
 
@@ -62,16 +62,18 @@ def from_httpx(client: _Requests) -> Client:
         async def call(
             method: str, url: str, *, headers: Mapping[str, str], body: bytes | None, timeout: float
         ) -> Answer:
-            return _answer(
-                await client.request(method, url, headers=headers, content=body, timeout=timeout)
+            response = await client.request(
+                method, url, headers=headers, content=body, timeout=timeout
             )
+            return _answer(response, response.headers.multi_items())
 
         return call
 
     def call_in_thread(
         method: str, url: str, *, headers: Mapping[str, str], body: bytes | None, timeout: float
     ) -> Answer:
-        return _answer(client.request(method, url, headers=headers, content=body, timeout=timeout))
+        response = client.request(method, url, headers=headers, content=body, timeout=timeout)
+        return _answer(response, response.headers.multi_items())
 
     return call_in_thread
 
@@ -82,7 +84,9 @@ def from_requests(session: _Requests) -> Client:
     def call(
         method: str, url: str, *, headers: Mapping[str, str], body: bytes | None, timeout: float
     ) -> Answer:
-        return _answer(session.request(method, url, headers=headers, data=body, timeout=timeout))
+        response = session.request(method, url, headers=headers, data=body, timeout=timeout)
+        # Those of urllib3: requests makes one of what is repeated.
+        return _answer(response, response.raw.headers.items())
 
     return call
 
@@ -112,8 +116,6 @@ def from_urllib(opener: urllib.request.OpenerDirector | None = None) -> Client:
     return call
 
 
-def _answer(response: Any) -> Answer:
+def _answer(response: Any, headers: Iterable[tuple[str, str]]) -> Answer:
     """Return what a response of requests or httpx says; both use the same names."""
-    return Answer(
-        response.status_code, tuple(response.headers.items()), response.content, response.text
-    )
+    return Answer(response.status_code, tuple(headers), response.content, response.text)

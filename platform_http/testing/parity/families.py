@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import urllib.error
+
 import aiohttp
 
 from platform_http.errors import RequestRejectedError
@@ -14,13 +16,14 @@ _BROKEN = (
     "contentlength",
     "decodingerror",
     "encodingerror",
+    "gaierror",
     "httpexception",
     "incompleteread",
     "networkerror",
-    "oserror",
     "payloaderror",
     "protocolerror",
     "readerror",
+    "sslerror",
     "writeerror",
 )
 
@@ -40,6 +43,8 @@ def family(error: BaseException) -> str:
         return f"status {error.status} raised"
     names = [kind.__name__.lower() for kind in type(error).__mro__]
     status = getattr(getattr(error, "response", None), "status_code", None)
+    if isinstance(error, urllib.error.HTTPError):
+        status = error.code
     if isinstance(error, RequestRejectedError):
         return "refused by a policy"
     if isinstance(error, TimeoutError) or any("timeout" in name for name in names):
@@ -50,6 +55,7 @@ def family(error: BaseException) -> str:
         return f"status {status} raised"
     if isinstance(error, aiohttp.ClientResponseError) and is_malformed_response(error):
         return "connection error"
-    if any(word in name for word in _BROKEN for name in names):
+    # Files are OSErrors too, and whatever requests raises is one.
+    if type(error) is OSError or any(word in name for word in _BROKEN for name in names):
         return "connection error"
     return f"other error ({type(error).__name__})"

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from platform_http.testing.parity.scenario import Scenario
 
+_WIDTH = 120
+_BEFORE = 40
+
 ASPECTS = tuple(field.name for field in dataclasses.fields(Seen))
 """What is compared of a scenario, the most telling first."""
 
@@ -106,9 +109,13 @@ class Report:
 
     @property
     def unused(self) -> tuple[str, ...]:
-        """Keys of *accept* for which nothing differs any more."""
+        """Keys of *accept* for which nothing differs any more, of what was played."""
         found = {key for each in self.accepted for key in _keys(each.scenario, each.aspect)}
-        return tuple(key for key in self._accept if key not in found)
+        return tuple(
+            key
+            for key in self._accept
+            if key not in found and key.partition(":")[0] not in self.skipped
+        )
 
     def raise_for_differences(self) -> None:
         """Fail a test if there are differences that are not accepted.
@@ -206,10 +213,15 @@ def _table(differences: Sequence[Difference]) -> list[str]:
             if each.reason is not None:
                 lines.append(f"    because: {each.reason}")
             previous = each.scenario
-        lines.append(f"    {each.aspect:<{width}}  old  {_short(each.old)}")
-        lines.append(f"    {'':<{width}}  new  {_short(each.new)}")
+        pairs = enumerate(zip(each.old, each.new, strict=False))
+        same = next((at for at, (old, new) in pairs if old != new), _BEFORE)
+        lines.append(f"    {each.aspect:<{width}}  old  {_short(each.old, same)}")
+        lines.append(f"    {'':<{width}}  new  {_short(each.new, same)}")
     return lines
 
 
-def _short(text: str, limit: int = 120) -> str:
-    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+def _short(text: str, same: int) -> str:
+    """Return *text* cut to the part about its character *same*, the first one that differs."""
+    start = max(same - _BEFORE, 0) if len(text) > _WIDTH else 0
+    shown = text[start : start + _WIDTH]
+    return f"{'…' if start else ''}{shown}{'…' if start + _WIDTH < len(text) else ''}"
