@@ -10,7 +10,7 @@ from aiohttp import hdrs, web
 from prometheus_client import REGISTRY
 
 from platform_http.factory import DEFAULT, SessionFactory
-from platform_http.web.goodbye import counted, remember_socket, say_goodbye
+from platform_http.web.goodbye import begin_goodbye, counted, remember_socket
 from platform_http.web.inbound import bound_by_caller
 from platform_http.web.routes import add_routes
 from platform_http.web.service import SERVICE, Service
@@ -180,9 +180,7 @@ async def _begin_to_end(app: web.Application) -> None:
     # Whatever runs the application closes the port before this; `serve` has begun by then.
     service = app[SERVICE]
     service.end_within(service.load_settings().client().shutdown.grace)
-    if service.factory is not None and service.goodbye is None and service.ends_at is not None:
-        # Not awaited: handlers that end by a later hook would keep the WebSockets from ending.
-        service.goodbye = asyncio.create_task(say_goodbye(service.inbound, service.ends_at))
+    begin_goodbye(service)
 
 
 async def _stop_goodbye(service: Service) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import logging
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import WSCloseCode, web
@@ -13,10 +13,13 @@ from platform_http.web.service import SERVICE
 if TYPE_CHECKING:
     from aiohttp.typedefs import Handler
 
-    from platform_http.web.service import Inbound
+    from platform_http.web.service import Inbound, Service
 
-# What WebSockets have of a grace that other requests would take to its end.
-_RESERVE: Final = 1.0
+_LOGGER = logging.getLogger("platform_http")
+
+GOODBYE: Final = 1.0
+"""Seconds that WebSockets have of a grace that others would take to its end, or a quarter of it."""
+
 # For a peer to answer in; a peer that is gone must not hold the process up.
 _ANSWER: Final = 2.0
 _LOOK: Final = 0.02
@@ -42,6 +45,13 @@ async def remember_socket(request: web.Request, response: web.StreamResponse) ->
         request.config_dict[SERVICE].inbound.sockets[request.task] = response
 
 
+def begin_goodbye(service: Service) -> None:
+    """Begin to close the WebSockets of an application that is told to end, if nobody did yet."""
+    if service.factory is not None and service.goodbye is None and service.ends_at is not None:
+        # Not awaited: handlers that end by a later hook would keep the WebSockets from ending.
+        service.goodbye = asyncio.create_task(say_goodbye(service.inbound, service.ends_at))
+
+
 async def say_goodbye(inbound: Inbound, ends_at: float) -> None:
     """Close every WebSocket with 1001, "going away"; it is cancelled when there are none.
 
@@ -54,7 +64,7 @@ async def say_goodbye(inbound: Inbound, ends_at: float) -> None:
         ends_at: Instant of the loop's clock at which handlers are cancelled.
     """
     loop = asyncio.get_running_loop()
-    latest = ends_at - min(_RESERVE, (ends_at - loop.time()) / 4)
+    latest = ends_at - min(GOODBYE, (ends_at - loop.time()) / 4)
     told: set[web.WebSocketResponse] = set()
     async with asyncio.TaskGroup() as closing:
         while True:
@@ -73,7 +83,11 @@ def _is_open(socket: web.WebSocketResponse) -> bool:
 
 async def _close(socket: web.WebSocketResponse, ends_at: float) -> None:
     until = min(ends_at, asyncio.get_running_loop().time() + _ANSWER)
-    # A RuntimeError says that the handler got there first.
-    with contextlib.suppress(TimeoutError, RuntimeError):
+    try:
         async with asyncio.timeout_at(until):
             await socket.close(code=WSCloseCode.GOING_AWAY, message=_MESSAGE)
+    except TimeoutError:
+        pass
+    # Of a class of the application's; the others are to be told all the same.
+    except Exception as error:
+        _LOGGER.warning("a WebSocket was not told that the service goes away", exc_info=error)

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import signal
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 from yarl import URL
 
+from platform_http.web.goodbye import GOODBYE, begin_goodbye
 from platform_http.web.service import SERVICE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+_LOGGER = logging.getLogger("platform_http")
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 _DRAIN_DELAY: Final = 5.0
@@ -48,17 +52,20 @@ async def serve(
     """Serve *app* until SIGTERM or SIGINT, then drain it.
 
     The order of the end: ``/readyz`` answers 503 and every response closes its connection, for
-    *drain_delay* seconds, while requests are still accepted; the port closes; handlers finish and
-    then outbound calls, together within ``SHUTDOWN__GRACE`` of the default client; what is still
-    running is cancelled. A second signal ends the process at once. Whoever connects at the very
-    moment at which the port closes is reset by the kernel, which is what *drain_delay* avoids.
+    *drain_delay* seconds, while requests are still accepted; the port closes; handlers finish
+    and then outbound calls, together within ``SHUTDOWN__GRACE`` of the default client; what is
+    still running is cancelled. Hooks of ``on_shutdown`` have the grace but for its last second:
+    one that takes longer is cancelled, and what one raises is raised here when all is drained.
+    A second signal ends the process at once, and the first one cancels a start that is not
+    done. Whoever connects at the very moment at which the port closes is reset by the kernel,
+    which is what *drain_delay* avoids.
 
     ``aiohttp.web.run_app`` and ``AppRunner`` run such an application too, and it ends as above
     from the moment at which they close the port, but for this: it was not unready first; an idle
     connection is closed without waiting for a last request; the rest of a request's body is not
-    read; and handlers have, in place of ``SHUTDOWN__GRACE``, twice the runner's
-    ``shutdown_timeout`` of 60 seconds. Outbound calls that outlive both the handlers and the grace
-    are ended.
+    read; a hook of ``on_shutdown`` has no bound, and one that raises ends all at once; and handlers
+    have, in place of ``SHUTDOWN__GRACE``, twice the runner's ``shutdown_timeout`` of 60 seconds.
+    Outbound calls that outlive both the handlers and the grace are ended.
 
     Call it in the main thread: signals arrive nowhere else.
 
@@ -90,7 +97,8 @@ async def serve(
     runner = _Runner(app, shutdown_timeout=rest / 2)
     with _first_signal() as stop:
         try:
-            await runner.setup()
+            if not await _set_up(runner, stop):
+                return
             site = web.TCPSite(runner, host, port)
             await site.start()
             if started is not None:
@@ -102,11 +110,36 @@ async def serve(
             await site.stop()
             # The next response closes each that is open.
             await _until_closed(runner, last_requests)
-            # Where a service tells its websockets to end.
-            await runner.shutdown()
+            failure = await _run_hooks(runner, (service.remaining() or 0) - rest)
+            # The application's own hooks come first, and this even if they do not get to ours.
+            begin_goodbye(service)
             await _finish_requests(runner, (service.remaining() or 0) - rest)
+            if failure is not None:
+                raise failure
         finally:
             await runner.cleanup()
+
+
+async def _set_up(runner: web.AppRunner, stop: asyncio.Event) -> bool:
+    """Start the application; return ``False`` if *stop* is set before it has started."""
+
+    def give_up(_: object) -> None:
+        # A RuntimeError says that it has started.
+        with contextlib.suppress(RuntimeError):
+            start.reschedule(0.0)
+
+    told = asyncio.create_task(stop.wait())
+    told.add_done_callback(give_up)
+    try:
+        # In this task, which cleans up too: some resources know the task that they are of.
+        async with asyncio.timeout(None) as start:
+            await runner.setup()
+    except TimeoutError:
+        if not start.expired():
+            raise
+    finally:
+        told.cancel()
+    return not stop.is_set()
 
 
 class _Runner(web.AppRunner):
@@ -122,6 +155,32 @@ class _Runner(web.AppRunner):
         if not self._was_shut_down:
             self._was_shut_down = True
             await super().shutdown()
+
+
+async def _run_hooks(runner: web.AppRunner, seconds: float) -> Exception | None:
+    """Run the hooks of ``on_shutdown`` while handlers go on; return what one of them raised.
+
+    Args:
+        runner: Of the application.
+        seconds: Until handlers are cancelled; hooks have as much, but for what WebSockets need.
+    """
+    bound = seconds - min(GOODBYE, seconds / 4)
+    try:
+        async with asyncio.timeout(bound) as limit:
+            await runner.shutdown()
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        # Whoever cancels a task of its own and awaits it lets this escape.
+        failure = RuntimeError("a hook of on_shutdown let the CancelledError of a task escape")
+        failure.__cause__ = error
+        return failure
+    except Exception as error:
+        if not limit.expired():
+            return error
+        _LOGGER.exception("a hook of on_shutdown was cancelled, as it took the whole grace")
+    return None
 
 
 async def _finish_requests(runner: web.AppRunner, seconds: float) -> None:
@@ -155,9 +214,10 @@ async def _until_closed(
 
 @contextlib.contextmanager
 def _first_signal() -> Iterator[asyncio.Event]:
-    """Yield an event that the first signal sets; the next one does what it does by default."""
+    """Yield an event that the first signal sets; within the block a second one ends the process."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
 
     def received() -> None:
         for number in _SIGNALS:
@@ -171,5 +231,7 @@ def _first_signal() -> Iterator[asyncio.Event]:
     try:
         yield stop
     finally:
-        for number in _SIGNALS:
+        for number, handler in before.items():
             loop.remove_signal_handler(number)
+            # None is a handler that was not set by Python, which cannot set it again.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -17,8 +18,9 @@ from platform_http.web.service import SERVICE, Inbound
 from tests.web.conftest import running
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
+    from aiohttp.typedefs import Handler
     from prometheus_client import CollectorRegistry
     from yarl import URL
 
@@ -48,6 +50,7 @@ async def _scene(
     *,
     grace: float = 20,
     on_shutdown: Callable[[web.Application], Awaitable[None]] | None = None,
+    added: Mapping[str, Handler] = MappingProxyType({}),
 ) -> AsyncIterator[Scene]:
     app = web.Application()
     if on_shutdown is not None:
@@ -83,6 +86,8 @@ async def _scene(
         app.router.add_get("/listen", listen)
         app.router.add_get("/talk", talk)
         app.router.add_get("/slow", slow)
+        for path, handler in added.items():
+            app.router.add_get(path, handler)
         async with _ended(runner):
             await runner.setup()
             site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -184,6 +189,31 @@ async def test_one_that_the_application_closes_itself_keeps_its_own_code(registr
         ending = asyncio.create_task(scene.runner.cleanup())
         assert (await scene.next(socket)).data == 4000
         await ending
+
+
+async def test_one_that_cannot_be_told_does_not_cost_the_others_their_goodbye(
+    registry, caplog
+) -> None:
+    class Broken(web.WebSocketResponse):
+        async def close(self, **options: object) -> bool:
+            if options.get("code") == WSCloseCode.GOING_AWAY:
+                raise LookupError("no such thing")
+            return await super().close(**options)
+
+    async def listen(request: web.Request) -> web.WebSocketResponse:
+        socket = Broken()
+        await socket.prepare(request)
+        async for _ in socket:
+            pass
+        return socket
+
+    async with _scene(registry, added={"/broken": listen}) as scene:
+        broken, sound = await scene.connect("broken"), await scene.connect()
+        ending = asyncio.create_task(scene.runner.cleanup())
+        assert (await scene.next(sound)).data == WSCloseCode.GOING_AWAY
+        await broken.close()
+        await ending
+    assert "was not told that the service goes away" in caplog.text
 
 
 async def test_one_that_opens_during_the_goodbye_is_closed_as_soon_as_it_is_open(registry) -> None:

@@ -49,7 +49,11 @@ def as_html(report: Report, refresh: int | None = None) -> str:
         head.append(tag("meta", http_equiv="refresh", content=str(refresh)))
     body = (
         _header(report, refresh),
-        tag("main", *(_client(client, report.made_at) for client in report.clients)),
+        tag(
+            "main",
+            *(_client(client, report.made_at) for client in report.clients),
+            *_left_out(report.clients_left_out, "clients"),
+        ),
         tag("footer", tag("p", _versions(report))),
     )
     document = tag("html", tag("head", *head), tag("body", *body), lang="en")
@@ -136,7 +140,7 @@ def _activity(activity: ClientInspection, now: float) -> list[Html]:
             [_origin(each, activity) for each in activity.origins],
             "Nothing was sent yet.",
         ),
-        *_left_out(activity.origins_left_out),
+        *_left_out(activity.origins_left_out, "origins, which look better"),
         tag("h3", "Last failed calls"),
         _table(_CALLS, [_call(each, now) for each in activity.failed], "None."),
         tag("h3", "Slowest calls of the last minutes"),
@@ -144,9 +148,9 @@ def _activity(activity: ClientInspection, now: float) -> list[Html]:
     ]
 
 
-def _left_out(number: int) -> Iterable[Html]:
+def _left_out(number: int, which: str) -> Iterable[Html]:
     if number:
-        yield tag("p", f"and {number} more origins, which look better", class_="soft")
+        yield tag("p", f"and {number} more {which}", class_="soft")
 
 
 def _origin(each: OriginInspection, client: ClientInspection) -> list[str]:

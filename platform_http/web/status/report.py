@@ -6,7 +6,8 @@ import asyncio
 import platform
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from itertools import islice
+from typing import TYPE_CHECKING, Final
 
 import aiohttp
 
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from platform_http.factory import SessionFactory
     from platform_http.inspection import ClientInspection
     from platform_http.settings.listing import Listed
+
+
+SHOWN_CLIENTS: Final = 100
+"""Clients that are shown: those with settings of their own come before those without."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +53,8 @@ class Report:
         uptime: Seconds since the application started.
         draining: Whether it is about to end.
         versions: Of this library, aiohttp and Python.
-        clients: By name, the default first.
+        clients: At most :data:`SHOWN_CLIENTS`, by name, the default first.
+        clients_left_out: How many more there are.
     """
 
     made_at: float
@@ -56,6 +62,7 @@ class Report:
     draining: bool
     versions: dict[str, str]
     clients: tuple[ClientReport, ...]
+    clients_left_out: int
 
 
 class Reporter:
@@ -83,7 +90,8 @@ class Reporter:
             activity[each.name] = each
             await asyncio.sleep(0)
         clients = []
-        for name in dict.fromkeys(("default", *settings.client_names, *activity)):
+        names = dict.fromkeys(("default", *settings.client_names, *activity))
+        for name in islice(names, SHOWN_CLIENTS):
             clients.append(ClientReport(name, self._listed(name), activity.get(name)))
             await asyncio.sleep(0)
         return Report(
@@ -92,6 +100,7 @@ class Reporter:
             draining=draining,
             versions=self._versions,
             clients=tuple(clients),
+            clients_left_out=len(names) - len(clients),
         )
 
     def _listed(self, name: str) -> tuple[Listed, ...]:

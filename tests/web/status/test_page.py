@@ -86,7 +86,7 @@ def _report(*, uptime: float = 7.0, settings: tuple[Listed, ...] = (), **changes
     }
     activity = ClientInspection(**fields | changes)
     client = ClientReport("billing", settings, activity)
-    return Report(1_800_000_010.0, uptime, False, {"aiohttp": "3.14"}, (client,))
+    return Report(1_800_000_010.0, uptime, False, {"aiohttp": "3.14"}, (client,), 0)
 
 
 @pytest.mark.parametrize("name", ["operation", "method", "url_template", "error_type", "origin"])

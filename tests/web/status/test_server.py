@@ -18,7 +18,8 @@ from platform_http.telemetry.observer import ClientTelemetry
 from platform_http.web import factory, setup
 from platform_http.web.service import SERVICE
 from platform_http.web.status import server
-from platform_http.web.status.report import Reporter
+from platform_http.web.status.page import as_html
+from platform_http.web.status.report import SHOWN_CLIENTS, Reporter
 from tests.servers import free_port
 from tests.web.conftest import running
 from tests.web.status.stage import in_trouble
@@ -139,6 +140,18 @@ async def test_calls_go_on_between_one_client_and_the_next() -> None:
         handle.cancel()
     assert len(report.clients) == 6
     assert len(set(seen)) == len(clients)
+
+
+async def test_clients_that_are_left_out_are_counted() -> None:
+    settings = HttpSettings(clients={"own": {"timeout": {"total": 5}}})
+    async with SessionFactory(settings, registry=CollectorRegistry()) as factory:
+        for number in range(SHOWN_CLIENTS):
+            factory.session(f"a{number}")
+        report = await Reporter(factory).report(draining=False)
+    assert len(report.clients) == SHOWN_CLIENTS
+    assert [each.name for each in report.clients[:2]] == ["default", "own"]
+    assert report.clients_left_out == 2
+    assert "and 2 more clients" in as_html(report)
 
 
 async def test_no_secret_is_on_it() -> None:
