@@ -45,6 +45,9 @@ class Ending:
 
 def by_frame(code: int, reason: str) -> Ending:
     """Return the end that a peer's close frame brings; *code* 0 is a frame without one."""
+    if code == LOST or code >= _APPLICATIONS_OWN.stop:
+        # No peer may send these; aiohttp refuses the other reserved ones.
+        return by_violation(1002)
     code = code or NO_CODE
     return Ending(code, reason, error_type="" if code in _CLEAN else str(code))
 

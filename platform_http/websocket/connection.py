@@ -85,7 +85,8 @@ async def connect(
         heartbeat: Seconds of silence after which the peer is asked whether it is there, > 0;
             ``None`` never asks.
         pong_timeout: Seconds that it may go on to be silent then, > 0; after that the connection
-            counts as lost. It also bounds a message that the peer does not take.
+            counts as lost. It also bounds a message that a silent peer does not take; one that
+            talks but does not read makes senders wait, as long as their *timeout*.
         max_message: Bytes of a message, decompressed, that are accepted, >= 1; a longer one ends
             the connection with 1009.
         send_queue: Messages that may wait to be sent, >= 1; more have to wait for room.
@@ -301,9 +302,13 @@ class WebSocket:
     async def _put(self, frame: Frame, timeout: float | None) -> None:
         if self._leave is not None:
             raise self._error()
+        lane = self._lane_of_hook()
+        await (self._outbox if lane is None else lane).put(frame, timeout)
+
+    def _lane_of_hook(self) -> Outbox | None:
+        """Return where the running hook sends, if it is the hook that asks."""
         lane = _LANE.get()
-        outbox = self._outbox if lane is None or lane is not self._lane else lane
-        await outbox.put(frame, timeout)
+        return lane if lane is self._lane else None
 
     def _wake(self) -> None:
         if self._link is not None:
@@ -321,9 +326,12 @@ class WebSocket:
         owner = self._owner
         assert owner is not None
         self._cancelled = self._cancelled or cancelled
-        if self._leave is None and not owner.done():
+        if not owner.done():
             until = self._loop.time() + min(within, self._limits.close_timeout)
-            self._leave = Leave(code, reason, until, flush)
+            if self._leave is None:
+                self._leave = Leave(code, reason, until, flush)
+            else:
+                self._leave = self._leave._replace(until=min(until, self._leave.until))
             if self._link is not None:
                 self._link.leave(self._leave)
             if self._dialing is not None:
@@ -333,7 +341,9 @@ class WebSocket:
         except asyncio.CancelledError:
             if self._link is not None:
                 self._link.drop()
-            await asyncio.wait({owner})
+            if self._lane_of_hook() is None:
+                # For a hook that closes, the owner is waiting itself.
+                await asyncio.wait({owner})
             raise
 
     async def _own(self, link: Link) -> None:
@@ -353,6 +363,9 @@ class WebSocket:
                 if observer is not None:
                     observer.websocket_reconnected(ending.error_type or str(ending.code))
                 self._restore(link, self._reconnect)
+        except Exception as error:
+            self._cause = error
+            raise
         finally:
             self._finish()
 
@@ -407,6 +420,7 @@ class WebSocket:
 
     def _new_link(self, socket: aiohttp.ClientWebSocketResponse, life: WebSocketLife) -> Link:
         limits = self._limits
+        self._ending = None
         self._protocol = socket.protocol
         self._link = Link(
             socket,
@@ -451,19 +465,25 @@ class WebSocket:
         return self._leave is not None or (not self._gave_up and ending.clean)
 
     def _last_error(self) -> BaseException:
-        failure = None if self._ending is None else self._ending.failure
-        return failure or self._error()
+        return self._hook_failure() or self._error()
+
+    def _hook_failure(self) -> BaseException | None:
+        return None if self._ending is None else self._ending.failure
 
     def _error(self) -> WebSocketClosedError:
         ending = self._ending
-        code = _OK if ending is None else ending.code
-        what = "is being closed" if ending is None else f"has ended with {code}"
+        if ending is not None:
+            code, what = ending.code, f"has ended with {ending.code}"
+        elif self._leave is not None:
+            code, what = self._leave.code, "is being closed"
+        else:
+            code, what = closing.LOST, "has ended by a fault of its own"
         error = WebSocketClosedError(
             f"the WebSocket{self._handshake.name} {what}",
             code=code,
             reason="" if ending is None else ending.reason,
         )
-        error.__cause__ = self._cause
+        error.__cause__ = self._cause or self._hook_failure()
         if self._gave_up:
             error.add_note(f"connected {self.reconnects} times anew; stopped: {self._gave_up}")
         return error

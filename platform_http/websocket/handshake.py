@@ -140,7 +140,8 @@ class Handshake:
             protocols=self._protocols,
             headers=self._headers,
             compress=self._compress,
-            max_msg_size=self._max_message,
+            # aiohttp refuses what is as long as this, not what is longer.
+            max_msg_size=self._max_message + 1,
             heartbeat=None,
             autoclose=False,
             autoping=False,

@@ -1,9 +1,10 @@
 """One connection, from its handshake to its end: what the task that owns the socket does.
 
-The socket is touched by that task alone. At any time it has at most one receive and one send under
-way; each is left to come to its end as long as the connection stands, so that neither loses a
-message by a cancellation, and a peer that does not read cannot keep it from reading (two peers
-that both write before they read would wait for each other for ever).
+The socket is touched by that task alone, and by the two that it starts: at any time one that
+receives, and one that sends what may have to wait for the peer. Each is left to come to its end as
+long as the connection stands, so that neither loses a message by a cancellation, and a peer that
+does not read cannot keep it from reading (two peers that both write before they read would wait for
+each other for ever).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from aiohttp import ClientError, WebSocketError, WSMsgType
 
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
     from platform_http.websocket.queues import Inbox
 
 _T = TypeVar("_T")
+
+_CONTROL: Final = frozenset({WSMsgType.PING, WSMsgType.PONG})
+# Up to here aiohttp compresses in the loop, and an empty buffer takes it without a pause.
+_SMALL: Final = 16 * 1024
 
 
 class Leave(NamedTuple):
@@ -72,6 +77,10 @@ class Link:
         answer_within: float,
     ) -> None:
         self._socket = socket
+        self._response = socket._response  # noqa: SLF001 - no public way, a canary watches the name
+        connection = self._response.connection
+        # Taken now: a response that aiohttp closes after a violation has forgotten it.
+        self._transport = None if connection is None else connection.transport
         self.life = life
         self._inbox = inbox
         self._outbox = outbox
@@ -79,12 +88,15 @@ class Link:
         self._answer_within = answer_within
         self._loop = asyncio.get_running_loop()
         self._waiter: asyncio.Future[None] | None = None
-        self._receiving: asyncio.Task[WSMessage] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._again = False
+        self._receiving: asyncio.Task[WSMessage | None] | None = None
         self._sending: asyncio.Task[None] | None = None
         self._restoring: asyncio.Task[None] | None = None
         self._restored: Outbox | None = None
         self._pong: bytes | None = None
         self._ping = False
+        self._control_was_last = False
         self._leave: Leave | None = None
         self._ending: Ending | None = None
         self._dropped = False
@@ -138,7 +150,7 @@ class Link:
         """
         graceful = False
         try:
-            while (ending := self._turn()) is None:
+            while (ending := await self._turn()) is None:
                 await self._wait()
             graceful = ending.code != closing.LOST
         except asyncio.CancelledError:
@@ -150,19 +162,31 @@ class Link:
         return ending
 
     async def _wait(self) -> None:
+        if self._again:
+            self._again = False
+            # So that those who waited for room in the queue come in before it is looked at again.
+            await asyncio.sleep(0)
+            return
         self._waiter = self._loop.create_future()
-        due = min(self._heartbeat.due, self._until())
-        timer = None if due == math.inf else self._loop.call_at(due, self.wake)
-        try:
-            await self._waiter
-        finally:
-            if timer is not None:
-                timer.cancel()
+        self._arm(min(self._heartbeat.due, self._until()))
+        await self._waiter
+
+    def _arm(self, due: float) -> None:
+        if self._timer is not None:
+            if self._timer.when() <= due:
+                # It comes early, and is set anew then: cheaper than to set it for each message.
+                return
+            self._timer.cancel()
+        self._timer = None if due == math.inf else self._loop.call_at(due, self._alarm)
+
+    def _alarm(self) -> None:
+        self._timer = None
+        self.wake()
 
     def _until(self) -> float:
         return min(self._answer_until, self._leave.until if self._leave else math.inf)
 
-    def _turn(self) -> Ending | None:
+    async def _turn(self) -> Ending | None:
         """Take what has come, begin what can begin; return the ending once there is one."""
         self._take_received()
         self._take_sent()
@@ -170,7 +194,7 @@ class Link:
         if (ending := self._verdict()) is not None:
             return ending
         self._begin_receiving()
-        self._begin_sending()
+        await self._begin_sending()
         return None
 
     def _verdict(self) -> Ending | None:
@@ -212,9 +236,23 @@ class Link:
         # What is left of a broken connection is little, and whoever leaves wants the peer's answer.
         if self._inbox.has_room or not self._writable or self._leave is not None:
             self._heartbeat.resume()
-            self._receiving = self._begin(self._socket.receive())
+            self._receiving = self._begin(self._receive())
         else:
             self._heartbeat.suspend()
+
+    async def _receive(self) -> WSMessage | None:
+        """Take messages in while there is room; return what is none, for the owner to judge."""
+        while True:
+            message = await self._socket.receive()
+            if message.type is not WSMsgType.TEXT and message.type is not WSMsgType.BINARY:
+                return message
+            self._heartbeat.heard()
+            self.life.messages_received += 1
+            self.life.bytes_received += _size(message.data)
+            if self._leave is None or self._inbox.has_room:
+                self._inbox.put(message)
+            if not self._inbox.has_room or self._ending is not None:
+                return None
 
     def _take_received(self) -> None:
         if self._receiving is None or not self._receiving.done():
@@ -224,6 +262,8 @@ class Link:
             self._end(closing.by_loss())
             return
         message = received.result()
+        if message is None:
+            return
         kind = message.type
         if kind is WSMsgType.CLOSED or kind is WSMsgType.CLOSING:
             self._end(closing.by_loss())
@@ -232,24 +272,13 @@ class Link:
             self._end(_of_error(message.data))
         else:
             self._heartbeat.heard()
-            self._take_message(message)
-
-    def _take_message(self, message: WSMessage) -> None:
-        match message.type:
-            case WSMsgType.CLOSE:
+            if kind is WSMsgType.CLOSE:
                 self._end(closing.by_frame(message.data, message.extra or ""), owes_close=True)
-            case WSMsgType.PING:
+            elif kind is WSMsgType.PING:
                 # The last one is enough (RFC 6455, section 5.5.3), however fast they come.
                 self._pong = message.data
-            case WSMsgType.TEXT | WSMsgType.BINARY:
-                self.life.messages_received += 1
-                self.life.bytes_received += _size(message.data)
-                if self._leave is None or self._inbox.has_room:
-                    self._inbox.put(message)
-            case _:
-                pass
 
-    def _begin_sending(self) -> None:
+    async def _begin_sending(self) -> None:
         if self._sending is not None or not self._writable:
             return
         frame = self._next_frame()
@@ -260,19 +289,51 @@ class Link:
         elif frame.opcode in (WSMsgType.TEXT, WSMsgType.BINARY):
             self.life.messages_sent += 1
             self.life.bytes_sent += len(frame.payload)
-        self._sending = self._begin(self._socket.send_frame(frame.payload, frame.opcode))
+        sending = self._socket.send_frame(frame.payload, frame.opcode)
+        transport = self._transport
+        if (
+            len(frame.payload) > _SMALL
+            or transport is None
+            or transport.get_write_buffer_size() > 0
+        ):
+            self._sending = self._begin(sending)
+            return
+        # It cannot wait for the peer, so that a task of its own would only cost time.
+        try:
+            await sending
+        except Exception:  # noqa: BLE001 - whatever it is, nothing more can be sent
+            self._broken()
+        self._again = self._has_more_to_do()
+
+    def _has_more_to_do(self) -> bool:
+        """Whether another turn is due although nothing else happens."""
+        ends = self._leave is not None or self._ending is not None or not self._writable
+        answers = self._pong is not None or self._ping
+        return ends or answers or self._restored is not None or len(self._outbox) > 0
 
     def _next_frame(self) -> Frame | None:
         if self._close_sent:
             return None
         if self._ending is not None:
             return Frame(WSMsgType.CLOSE, closing.reply_frame(self._ending))
+        # By turns: a peer that pings without a pause keeps no message and no end from going out.
+        if self._control_was_last:
+            frame = self._next_own() or self._next_control()
+        else:
+            frame = self._next_control() or self._next_own()
+        self._control_was_last = frame is not None and frame.opcode in _CONTROL
+        return frame
+
+    def _next_control(self) -> Frame | None:
         if self._pong is not None:
             payload, self._pong = self._pong, None
             return Frame(WSMsgType.PONG, payload)
         if self._ping:
             self._ping = False
             return Frame(WSMsgType.PING, b"")
+        return None
+
+    def _next_own(self) -> Frame | None:
         frame = self._next_message()
         if frame is None and self._leave is not None:
             self._left = True
@@ -294,15 +355,24 @@ class Link:
         if self._sending is not None and self._sending.done():
             sent, self._sending = self._sending, None
             if sent.cancelled() or sent.exception() is not None:
-                # What was received before the connection broke can still be read.
-                self._writable = False
-                self._answer_until = self._loop.time() + self._answer_within
+                self._broken()
+
+    def _broken(self) -> None:
+        # What was received before the connection broke can still be read.
+        self._writable = False
+        self._answer_until = self._loop.time() + self._answer_within
 
     def _take_restored(self) -> None:
         if self._restoring is None or not self._restoring.done():
             return
         restored, self._restoring = self._restoring, None
-        if self._ending is not None or self._leave is not None or restored.cancelled():
+        if self._ending is not None or self._leave is not None:
+            # Looked at, so that asyncio does not report it as forgotten.
+            _ = restored.cancelled() or restored.exception()
+            return
+        if restored.cancelled():
+            # Not by us: something that the hook waited for. It has not done what it is for.
+            self._end(closing.by_loss("_OTHER"))
             return
         error = restored.exception()
         if isinstance(error, TimeoutError):
@@ -319,13 +389,13 @@ class Link:
 
     async def _release(self, *, graceful: bool) -> None:
         """Give the connection back, with everything that is under way on it."""
-        response = self._socket._response  # noqa: SLF001 - no public way, a canary watches the name
-        connection = response.connection
-        transport = None if connection is None else connection.transport
+        if self._timer is not None:
+            self._timer.cancel()
+        transport = self._transport
         if transport is not None and not (graceful and transport.get_write_buffer_size() == 0):
             # A close would wait until the peer has read all, which it may never do.
             transport.abort()
-        response.close()
+        self._response.close()
         under_way: list[asyncio.Task[Any]] = [
             each for each in (self._receiving, self._sending, self._restoring) if each is not None
         ]
@@ -348,7 +418,7 @@ class _HookFailedError(Exception):
 
 def _of_error(error: object) -> Ending:
     if isinstance(error, WebSocketError):
-        return closing.by_violation(error.code)
+        return closing.by_violation(int(error.code))
     if isinstance(error, OSError | ClientError):
         return closing.by_loss()
     # What a compressed message holds could not be decompressed.

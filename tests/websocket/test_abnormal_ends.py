@@ -16,12 +16,14 @@ from tests.websocket.peer import (
     CLOSE,
     CONTINUATION,
     PING,
+    PONG,
     TEXT,
     Peer,
     closing,
     frame,
     serving,
     silent,
+    until,
 )
 
 _CANARY = b"geheim"
@@ -92,8 +94,24 @@ VIOLATIONS = {
         sending(b"\x82\x7f" + struct.pack("!Q", (1 << 63) - 1)),
     ),
     "a close with half a code": (1002, sending(frame(CLOSE, b"\x03"))),
-    "a close with 1005": (1002, sending(closing(1005))),
-    "a close with 999": (1002, sending(closing(999))),
+    "the last data opcode": (1002, sending(frame(0x7))),
+    "the last control opcode": (1002, sending(frame(0xF))),
+    "a reserved bit in a ping": (1002, sending(frame(PING, rsv=0x20))),
+    "a reserved bit in a close": (1002, sending(frame(CLOSE, struct.pack("!H", 1000), rsv=0x10))),
+    "a fragmented close": (1002, sending(frame(CLOSE, struct.pack("!H", 1000), fin=False))),
+    "a first fragment inside of another message": (
+        1002,
+        sending(frame(TEXT, _CANARY, fin=False), frame(BINARY, _CANARY, fin=False)),
+    ),
+    "a continuation after a whole message": (
+        1002,
+        sending(frame(PING) + frame(CONTINUATION, _CANARY, fin=False)),
+    ),
+    "a length of which the first bit is set": (
+        1009,
+        sending(b"\x82\x7f" + struct.pack("!Q", 1 << 63)),
+    ),
+    "a message that is a byte too big": (1009, sending(frame(BINARY, bytes(1001)))),
     "a close with invalid UTF-8": (1007, sending(closing(1000, b"\xff"))),
     "a close with a reason of 124 bytes": (1002, sending(closing(1000, bytes(124)))),
 }
@@ -113,6 +131,28 @@ async def test_a_violation_ends_with_its_code_and_is_not_repeated(name: str) -> 
         assert caught.value.code == ws.close_code == code
         assert "geheim" not in str(caught.value)
         assert server.accepted == 1
+
+
+@pytest.mark.parametrize(
+    "code",
+    [0, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535],
+)
+async def test_a_code_that_no_peer_may_send_is_answered_with_1002(code: int) -> None:
+    answers: list[tuple[int, bytes]] = []
+
+    async def leave(peer: Peer) -> None:
+        await peer.send(closing(code))
+        answers.append(await peer.read())
+
+    again = Reconnect(initial=0.001)
+    async with serving(leave) as server, aiohttp.ClientSession() as session:
+        async with asyncio.timeout(2):
+            async with connect(session, server.url, reconnect=again) as ws:
+                with pytest.raises(WebSocketClosedError) as caught:
+                    await ws.receive()
+        assert server.accepted == 1
+    assert caught.value.code == ws.close_code == 1002
+    assert answers == [(CLOSE, struct.pack("!H", 1002))]
 
 
 LOSSES = {
@@ -205,6 +245,52 @@ async def test_a_flood_of_pings_is_answered_without_piling_up() -> None:
             async with connect(session, server.url, close_timeout=0.2) as ws:
                 assert (await ws.receive()).data == "done"
     assert 1 <= answered <= 2_000
+
+
+async def test_a_flood_of_pings_keeps_no_message_and_no_end_from_going_out() -> None:
+    received: list[int] = []
+
+    async def flood(peer: Peer) -> None:
+        async def ping() -> None:
+            while CLOSE not in received:
+                await peer.send(frame(PING, b"x") * 50)
+                await asyncio.sleep(0)
+
+        pinging = asyncio.create_task(ping())
+        while CLOSE not in received:
+            received.append((await peer.read())[0])
+        await pinging
+
+    async with serving(flood) as server, aiohttp.ClientSession() as session:
+        async with asyncio.timeout(10):
+            async with connect(session, server.url, close_timeout=2) as ws:
+                await until(lambda: received)
+                for number in range(5):
+                    await ws.send_text(str(number))
+    assert [opcode for opcode in received if opcode != PONG] == [TEXT] * 5 + [CLOSE]
+
+
+async def test_a_violation_of_a_peer_that_does_not_read_leaves_no_socket_behind() -> None:
+    violate = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        await violate.wait()
+        await peer.send(frame(0xB))
+        await silent(peer)
+
+    async with serving(script) as server, aiohttp.ClientSession() as session:
+        async with asyncio.timeout(5):
+            async with connect(session, server.url, heartbeat=None) as ws:
+                transport = ws._link._transport
+                socket = transport.get_extra_info("socket")
+                # Little enough that nothing waits for the peer but the transport.
+                while not transport.get_write_buffer_size():
+                    await ws.send_bytes(bytes(16 * 1024))
+                    await asyncio.sleep(0)
+                violate.set()
+                with pytest.raises(WebSocketClosedError, match="1002"):
+                    await ws.receive()
+                await until(lambda: socket.fileno() == -1)
 
 
 async def test_a_flood_of_pings_from_a_peer_that_does_not_read_stays_bounded() -> None:

@@ -13,7 +13,7 @@ from platform_http.errors import AuthenticationError, RateLimitedError, WebSocke
 from platform_http.websocket import RECONNECT_CODES, Reconnect, WebSocket, connect
 from platform_http.websocket.reconnection import verdict
 from tests.functional.conftest import Observed
-from tests.websocket.peer import CLOSE, TEXT, Peer, closing, echo, frame, serving, until
+from tests.websocket.peer import CLOSE, TEXT, Peer, closing, echo, frame, serving, silent, until
 
 FAST = {"initial": 0.001, "maximum": 0.002}
 
@@ -262,6 +262,51 @@ class TestAHook:
                 with pytest.raises(TimeoutError, match="mine"):
                     await ws.receive()
 
+    @pytest.mark.parametrize("in_a_task", [False, True])
+    async def test_that_closes_is_not_waited_for(self, in_a_task: bool) -> None:
+        codes: list[int] = []
+
+        async def note(peer: Peer) -> None:
+            codes.append(await peer.agree())
+
+        async def stop(ws: WebSocket) -> None:
+            closing_it = ws.close(3000)
+            await (asyncio.create_task(closing_it) if in_a_task else closing_it)
+
+        again = Reconnect(**FAST, on_reconnect=stop)
+        async with serving(drop, note) as server, aiohttp.ClientSession() as session:
+            async with asyncio.timeout(2):
+                async with connect(session, server.url, reconnect=again, close_timeout=60) as ws:
+                    assert [message async for message in ws] == []
+        assert codes == [ws.close_code] == [3000]
+
+    async def test_that_was_cancelled_from_inside_counts_as_a_loss(self) -> None:
+        runs = 0
+
+        async def subscribe(ws: WebSocket) -> None:
+            nonlocal runs
+            runs += 1
+            if runs == 1:
+                raise asyncio.CancelledError
+
+        again = Reconnect(**FAST, on_reconnect=subscribe)
+        async with serving(drop, echo, greet) as server, aiohttp.ClientSession() as session:
+            async with connect(session, server.url, reconnect=again) as ws:
+                assert (await ws.receive(timeout=2)).data == "hello"
+        assert runs == 2
+
+    async def test_that_fails_is_why_a_sender_is_refused(self) -> None:
+        async def fail(ws: WebSocket) -> None:
+            raise LookupError("no such topic")
+
+        again = Reconnect(**FAST, on_reconnect=fail)
+        async with serving(drop, echo) as server, aiohttp.ClientSession() as session:
+            async with connect(session, server.url, reconnect=again) as ws:
+                await until(lambda: ws.closed)
+                with pytest.raises(WebSocketClosedError) as caught:
+                    await ws.send_text("too late")
+        assert isinstance(caught.value.__cause__, LookupError)
+
     async def test_that_takes_too_long_counts_as_a_loss(self) -> None:
         runs = 0
 
@@ -359,6 +404,34 @@ class TestClosing:
                 await until(lambda: len(server.peers) >= 2 and ws.connected)
                 await ws.close(3003)
         assert codes == [(CLOSE, struct.pack("!H", 3003))]
+
+
+async def test_whoever_sends_while_it_is_being_closed_hears_of_that_and_of_no_end_before() -> None:
+    async with serving(drop, silent) as server, aiohttp.ClientSession() as session:
+        again = Reconnect(**FAST)
+        async with connect(session, server.url, reconnect=again, close_timeout=0.05) as ws:
+            await until(lambda: ws.reconnects)
+            closing_it = asyncio.create_task(ws.close(3001))
+            await asyncio.sleep(0)
+            with pytest.raises(WebSocketClosedError, match="being closed") as caught:
+                await ws.send_text("too late")
+            assert caught.value.code == 3001
+            await closing_it
+
+
+async def test_a_fault_of_its_own_reaches_whoever_uses_it() -> None:
+    class Broken(frozenset[int]):
+        def __contains__(self, code: object) -> bool:
+            raise LookupError("a fault")
+
+    async with serving(drop) as server, aiohttp.ClientSession() as session:
+        again = Reconnect(**FAST, codes=Broken())
+        async with connect(session, server.url, reconnect=again) as ws:
+            with pytest.raises(WebSocketClosedError) as caught:
+                await ws.receive(timeout=2)
+            assert isinstance(caught.value.__cause__, LookupError)
+            with pytest.raises(LookupError):
+                await ws._owner
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,19 @@ async def test_one_whose_peer_does_not_answer_is_dropped_within_the_grace(
             assert ws.close_code == 1006
 
 
+async def test_one_that_is_being_closed_is_given_no_longer_than_the_others(
+    observed: Observed,
+) -> None:
+    async with serving(silent) as server, observed.factory() as factory:
+        async with connect(factory.session(), server.url, close_timeout=60) as ws:
+            leaving = asyncio.create_task(ws.close())
+            await asyncio.sleep(0)
+            async with asyncio.timeout(3):
+                await factory.aclose(grace=0)
+                await leaving
+            assert ws.close_code == 1006
+
+
 async def test_they_last_as_long_as_calls_that_are_in_flight(observed: Observed) -> None:
     go = asyncio.Event()
 
