@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from io import TextIOWrapper
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ def main() -> None:
     except ImportError:
         sys.stderr.write('platform-http needs more libraries: pip install "platform-http[cli]"\n')
         sys.exit(2)
+    if isinstance(sys.stdout, TextIOWrapper):
+        # A server's text must not end a command where the terminal has no character for it.
+        sys.stdout.reconfigure(errors="backslashreplace")
     build_app()(prog_name="platform-http")
 
 

@@ -306,6 +306,13 @@ def test_files_that_cannot_be_used_are_an_invalid_configuration(configure, tmp_p
     assert "TLS__CA_FILE" in result.stdout
 
 
+def test_nothing_is_cut_off_where_the_terminal_is_narrow(monkeypatch) -> None:
+    monkeypatch.setattr("platform_http.cli.check.command._PIPE_WIDTH", 20)
+    result = CliRunner().invoke(build_app(), ["check"])
+    assert result.stdout.startswith("ok")
+    assert "…" not in result.stdout
+
+
 async def test_the_text_names_every_item_and_is_plain_when_piped(configure) -> None:
     configure(BASE_URL=f"http://127.0.0.1:{free_port()}/")
     result = await run("check")

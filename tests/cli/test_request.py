@@ -238,6 +238,28 @@ async def test_headers_and_body_come_from_files_and_standard_input(tmp_path) -> 
     assert CANARY not in from_file.output
 
 
+async def test_a_body_that_is_no_text_goes_out_as_the_bytes_that_were_typed() -> None:
+    async with FaultServer() as server:
+        result = await run("request", "POST", server.url, "--data", "ä\udcff")
+    assert result.exit_code == 0, result.output
+    assert server.requests[0].body == b"\xc3\xa4\xff"
+
+
+async def test_text_that_the_terminal_has_no_characters_for_is_escaped() -> None:
+    headers = {"X-City": "Zürich".encode().decode("latin-1")}
+    async with FaultServer([respond(200, headers=headers)]) as server:
+        for option, shown in (("--include", b"X-City: Z\\xfcrich"), ("--json", b"Z\\u00fcrich")):
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "platform_http", "request", "GET", str(server.url)),
+                *("--include", option),
+                env={**os.environ, "PYTHONIOENCODING": "ascii"},
+                stdout=asyncio.subprocess.PIPE,
+            )
+            output, _ = await process.communicate()
+            assert process.returncode == 0
+            assert shown in output
+
+
 async def test_the_body_goes_to_a_file_or_to_standard_output_and_nowhere_else(tmp_path) -> None:
     body = gzip.compress(b"payload" * 10)
     headers = {"Content-Encoding": "gzip"}
@@ -303,6 +325,8 @@ async def test_what_is_piped_is_ascii_without_colours() -> None:
         (["GET"], "name METHOD and URL"),
         (["GET", "relative"], "has no BASE_URL"),
         (["GET", f"ftp://{CANARY}@host/"], "neither http:// nor https://"),
+        (["GET", f"mailto:{CANARY}@host"], "begins with ./"),
+        (["GET", "http:///path"], "names no host"),
         (["GET", "http://host:99999/"], "cannot be parsed"),
         (["G T", "http://host/"], "METHOD"),
         (["GET", "http://host/", "--header", CANARY], "NAME:VALUE"),
@@ -310,6 +334,9 @@ async def test_what_is_piped_is_ascii_without_colours() -> None:
         (["GET", "http://host/", "--data", "@/no/such/file"], "/no/such/file"),
         (["GET", "http://host/", "--timeout", "0"], "--timeout must be > 0"),
         (["GET", "http://host/", "--attempts", "6"], "--attempts must be 1 to 5"),
+        (["GET", "http://host/", "--idempotency-key", ""], "--idempotency-key is one or more"),
+        (["GET", "http://host/", "--idempotency-key", "a\nb"], "--idempotency-key is one or more"),
+        (["GET", "http://host/", "--idempotency-key", "ä"], "--idempotency-key is one or more"),
         (["GET", "http://host/", "--json", "--output", "-"], "exclude each other"),
         (["GET", "http://host/", "--client", "9"], "a client name is not"),
     ],

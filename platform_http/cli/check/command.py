@@ -60,7 +60,7 @@ def check(
         return
     report = _checked(client, seconds=timeout, send=send)
     if as_json:
-        typer.echo(report.model_dump_json(indent=2))
+        typer.echo(json.dumps(report.model_dump(mode="json"), indent=2))
     else:
         _print(report)
     if report.violations:
@@ -119,9 +119,9 @@ def _print(report: Report) -> None:
     is_terminal = sys.stdout.isatty()
     console = Console(width=None if is_terminal else _PIPE_WIDTH, highlight=False)
     table = Table(box=None, show_header=False, pad_edge=False)
-    for _ in range(3):
-        table.add_column()
-    table.add_column(overflow="fold")
+    for _ in range(4):
+        # On a narrow terminal nothing is cut off.
+        table.add_column(overflow="fold")
     for item in report.items:
         # As Text, because "[" in a message would start markup.
         detail = Text(item.detail)

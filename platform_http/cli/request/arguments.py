@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -23,6 +24,8 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 # Of a key that is to be made up.
 AUTO = "auto"
+
+_KEY = re.compile(r"[!-~]([ -~]*[!-~])?")
 
 
 class Order(NamedTuple):
@@ -57,13 +60,19 @@ def url_of(text: str, settings: ClientSettings) -> URL:
         _ = url.port
     except ValueError:
         raise typer.BadParameter("URL cannot be parsed; percent-encode what it holds") from None
-    if not url.absolute and settings.base_url is None:
+    if url.absolute or url.scheme:
+        if url.scheme not in {"http", "https"}:
+            raise typer.BadParameter(
+                "URL begins with neither http:// nor https://; "
+                "a relative one with a colon in its first segment begins with ./"
+            )
+        if not url.absolute:
+            raise typer.BadParameter("URL names no host")
+    elif settings.base_url is None:
         raise typer.BadParameter(
             f"URL is relative, and client {settings.name} has no BASE_URL; "
             "begin it with https:// or name another --client"
         )
-    if url.absolute and url.scheme not in {"http", "https"}:
-        raise typer.BadParameter("URL begins with neither http:// nor https://")
     return url
 
 
@@ -101,7 +110,8 @@ def body_of(text: str | None) -> bytes | None:
         return None
     if text in {"-", "@-"}:
         return sys.stdin.buffer.read()
-    return _read(text[1:], "--data") if text.startswith("@") else text.encode()
+    # What is no text was decoded by Python with surrogates, and goes out as the bytes that it was.
+    return _read(text[1:], "--data") if text.startswith("@") else os.fsencode(text)
 
 
 def options_of(
@@ -112,6 +122,8 @@ def options_of(
     Raises:
         typer.BadParameter: If one is out of its range.
     """
+    if idempotency_key is not None and not _KEY.fullmatch(idempotency_key):
+        raise typer.BadParameter("--idempotency-key is one or more printable ASCII characters")
     try:
         return CallOptions(
             timeout=timeout,

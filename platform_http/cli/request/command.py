@@ -120,7 +120,7 @@ def request(
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from None
     if as_json:
-        typer.echo(report.model_dump_json(indent=2))
+        typer.echo(json.dumps(report.model_dump(mode="json"), indent=2))
     else:
         _draw(report, aside=output == "-")
     if interrupted:
