@@ -4,8 +4,8 @@ Guide: 7, "ASGI"; 12.
 
 Prints::
 
-    200 {"invoice":"42"}
-    with 100 ms left: 504 {"detail":"the upstream is too slow"}
+    9000 ms left: 200 {"invoice":42}
+    100 ms left: 504 {"detail":"the upstream is too slow"}
     metrics: True
 """
 
@@ -53,33 +53,34 @@ async def bound_by_caller(request: Request, call_next: RequestResponseEndpoint) 
         return await call_next(request)
 
 
+Billing = Annotated[aiohttp.ClientSession, Depends(billing)]
+
+
 @app.get("/{number}")
-async def invoice(
-    number: str, session: Annotated[aiohttp.ClientSession, Depends(billing)]
-) -> dict[str, str]:
-    """Ask the upstream."""
+async def invoice(number: int, session: Billing) -> dict[str, int]:
+    """Ask the upstream. A number, because text from outside may be ".." or hold a "?"."""
     try:
-        async with session.get(f"invoices/{number}") as response:
-            await response.read()
+        async with session.get(f"invoices/{number}"):
+            return {"invoice": number}
     except DeadlineExceededError:
         raise HTTPException(504, "the upstream is too slow") from None
-    return {"invoice": number}
 
 
 async def main() -> None:
     """Serve until told to end, as SIGTERM does with ``uvicorn examples.recipes.asgi:app``."""
-    async with FaultServer([delay(0.3, respond())]) as upstream, aiohttp.ClientSession() as client:
+    async with FaultServer([delay(0.3, respond())]) as upstream:
         os.environ["PLATFORM_HTTP_CLIENTS__BILLING__BASE_URL"] = str(upstream.url)
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none"))
         with socket.create_server(("127.0.0.1", 0)) as listener:
-            url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-            server = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none"))
             serving = asyncio.create_task(server.serve([listener]))
-            async with client.get(f"{url}/42") as response:
-                print(response.status, await response.text())
-            async with client.get(f"{url}/42", headers={"X-Request-Timeout-Ms": "100"}) as response:
-                print("with 100 ms left:", response.status, await response.text())
-            async with client.get(f"{url}/metrics/") as response:
-                print("metrics:", "platform_http_calls_total" in await response.text())
+            url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+            async with aiohttp.ClientSession(url) as client:
+                for left in ("9000", "100"):
+                    headers = {"X-Request-Timeout-Ms": left}
+                    async with client.get("42", headers=headers) as response:
+                        print(f"{left} ms left:", response.status, await response.text())
+                async with client.get("metrics/") as response:
+                    print("metrics:", "platform_http_calls_total" in await response.text())
             server.should_exit = True
             await serving
 

@@ -50,7 +50,7 @@ async def main() -> None:
     upstream_runner, address = await started(upstream)
 
     app = web.Application()
-    app.router.add_get("/{id}", relay)
+    app.router.add_get("/{id:[0-9]+}", relay)
     setup(app, HttpSettings(clients={"billing": {"base_url": str(address)}}))
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder) / "service.sock")

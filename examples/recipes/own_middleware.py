@@ -34,7 +34,7 @@ class TenantHeader:
         """Add the header."""
         if request.url.path == "/tenant":
             # Our own question comes by here too. With middlewares=() it would not, but would be
-            # without deadline, retries and spans as well, which the library warns of.
+            # without retries, breaker, attempt timeout and spans too, which the library warns of.
             return await handler(request)
         async with self._asking:
             if self._tenant is None:

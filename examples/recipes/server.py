@@ -67,7 +67,7 @@ async def main() -> None:
     """Serve until SIGTERM, as ``platform_http.web.run`` does in a service."""
     async with FaultServer([respond(body=b'{"price": 12.5}', headers=JSON)]) as billing:
         app = web.Application()
-        app.router.add_get("/orders/{id}", order)
+        app.router.add_get("/orders/{id:[0-9]+}", order)  # no "..", no "?"
         setup(app, HttpSettings(clients={"billing": {"base_url": str(billing.url)}}))
         app.cleanup_ctx.append(refreshed_rates)  # after setup, to end before the sessions
         started: asyncio.Future[URL] = asyncio.get_running_loop().create_future()

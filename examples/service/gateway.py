@@ -38,6 +38,6 @@ async def order(request: web.Request) -> web.Response:
 
 if __name__ == "__main__":
     app = web.Application()
-    app.router.add_get("/orders/{id}", order)
+    app.router.add_get("/orders/{id:[0-9]+}", order)
     setup(app)
     run(app, host="127.0.0.1", port=int(os.environ.get("PORT", "8000")), started=print)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import os
 import subprocess
 import sys
 import textwrap
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.environ import unmeasured
 from tests.examples.commands import ROOT, SECONDS
 
 RECIPES = sorted(
@@ -36,12 +36,7 @@ def test_a_recipe_prints_what_it_promises(name: str) -> None:
     process = subprocess.run(
         [sys.executable, "-W", "error", "-m", f"examples.recipes.{name}"],
         cwd=ROOT,
-        # What a developer has exported must not change what a recipe does.
-        env={
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("PLATFORM_HTTP_", "OTEL_"))
-        },
+        env=unmeasured("PLATFORM_HTTP_", "OTEL_", "PROMETHEUS_"),
         capture_output=True,
         text=True,
         timeout=SECONDS,
