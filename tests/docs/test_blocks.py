@@ -8,7 +8,6 @@ import contextlib
 import inspect
 import io
 import json
-import os
 import re
 import shlex
 import subprocess
@@ -26,6 +25,7 @@ from platform_http import SessionFactory, load_settings
 from platform_http.cli import build_app
 from tests.docs.fences import PAGES, ROOT, Block, blocks, name_of
 from tests.docs.world import CLIENTS, world
+from tests.environ import unmeasured
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -105,7 +105,7 @@ class Page:
             options += ["-o", setting]
         done = subprocess.run(
             [sys.executable, "-m", "pytest", *options, "--rootdir=.", str(tests)],
-            env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+            env={**unmeasured(), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
             capture_output=True,
             text=True,
             timeout=60,
@@ -200,6 +200,21 @@ def test_no_fence_is_overlooked():
         text = page.read_text(encoding="utf-8")
         fences = len(re.findall(r"^[ ]*(?:`{3,}|:{3,})", text, re.MULTILINE))
         assert fences == 2 * len(blocks(text)), name_of(page)
+
+
+def test_no_sample_lets_its_caller_choose_another_path_of_the_upstream():
+    # "{id}" of a route matches "..%2Fadmin", and match_info has it decoded.
+    sources = {str(each): each.read_text("utf-8") for each in (ROOT / "examples").rglob("*.py")}
+    for page in PAGES:
+        page_blocks = blocks(page.read_text(encoding="utf-8"))
+        sources |= {f"{name_of(page)}:{each.line}": each.text for each in page_blocks}
+    found = {
+        (place, name): f"{{{name}:" in source
+        for place, source in sources.items()
+        for name in re.findall(r"f\"[^\"]*\{request\.match_info\['(\w+)'\]\}", source)
+    }
+    assert len(found) > 4
+    assert [place for place, bounded in found.items() if not bounded] == []
 
 
 def test_few_blocks_are_not_run():

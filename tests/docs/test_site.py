@@ -19,6 +19,7 @@ from platform_http import pitfalls
 from platform_http.settings.variables import PREFIX, variables
 from platform_http.telemetry.metrics import Metrics
 from tests.docs.fences import ROOT, blocks
+from tests.environ import unmeasured
 
 MODULES = [
     "platform_http",
@@ -63,6 +64,7 @@ def built(folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*command, "-d", str(folder / "doctrees"), ".", str(folder / "html")],
         cwd=ROOT,
+        env=unmeasured("PLATFORM_HTTP_"),
         capture_output=True,
         text=True,
         timeout=120,

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs.fences import ROOT, blocks
+from tests.environ import unmeasured
 from tests.servers import program
 
 TUTORIAL = ROOT / "docs" / "tutorial.md"
@@ -59,9 +60,7 @@ def test_every_step_shows_what_the_page_shows(tmp_path):
             file = tmp_path / block.comment.removeprefix("file: ")
             file.write_text(here(block.text), encoding="utf-8")
     bin_folder = Path(sys.executable).parent
-    environ = {
-        name: value for name, value in os.environ.items() if not name.startswith("PLATFORM_HTTP_")
-    }
+    environ = unmeasured("PLATFORM_HTTP_", "OTEL_", "PROMETHEUS_")
     environ |= {
         "PATH": f"{bin_folder}{os.pathsep}{environ['PATH']}",
         "PYTHONWARNINGS": "error",
