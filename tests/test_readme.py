@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from yarl import URL
 
 from platform_http import open_session
 
@@ -108,6 +109,9 @@ async def test_the_service_has_sessions_probes_and_a_metrics_page(invoices, monk
         ):
             async with session.get(scraped.make_url("/stock/7")) as response:
                 assert await response.json(content_type=None) == {"number": "7"}
+            elsewhere = URL(f"{scraped.make_url('/stock/')}..%2F..%2Fadmin", encoded=True)
+            async with session.get(elsewhere) as response:
+                assert response.status == 404
             for probe in ("/healthz", "/readyz"):
                 async with session.get(scraped.make_url(probe)) as response:
                     assert response.status == 200
