@@ -162,6 +162,7 @@ async def test_a_websocket_has_the_response_that_its_connection_is_given_back_by
     async def handler(request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse()
         await socket.prepare(request)
+        await socket.send_str(await socket.receive_str())
         await socket.receive()
         return socket
 
@@ -176,6 +177,11 @@ async def test_a_websocket_has_the_response_that_its_connection_is_given_back_by
             socket = await session.ws_connect(f"ws://127.0.0.1:{site.port}/")
             connection = socket._response.connection
             assert connection.transport.get_write_buffer_size() == 0
+            heard = []
+            connection.protocol._data_received_cb = lambda: heard.append(1)
+            await socket.send_str("hello")
+            await socket.receive()
+            assert heard
             socket._response.close()
             assert connection.transport is None
             assert session.connector._acquired == set()

@@ -450,8 +450,8 @@ def test_the_status_page_on_the_applications_port_is_for_local_or_for_all_peers(
 def test_there_is_one_status_page_whatever_the_client(violations, name):
     assert violations(**{f"CLIENTS__{name}__WEB__STATUS_PAGE": "true"}) == (
         (
-            f"PLATFORM_HTTP_CLIENTS__{name}__WEB__STATUS_PAGE is set for one client, but the page shows "
-            "them all; set PLATFORM_HTTP_WEB__STATUS_PAGE"
+            f"PLATFORM_HTTP_CLIENTS__{name}__WEB__STATUS_PAGE is set for one client, "
+            "but the page shows them all; set PLATFORM_HTTP_WEB__STATUS_PAGE"
         ),
     )
 
