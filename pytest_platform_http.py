@@ -7,6 +7,9 @@ nothing until a test asks for one of its fixtures:
   ``platform_http_overrides`` and the marker ``platform_http`` say, and nothing of the environment;
 - ``fault_server``, ``fake_clock``, ``captured_spans``, ``captured_metrics`` and ``leak_detector``.
 
+The asynchronous ones run in the event loop that ``asyncio_default_fixture_loop_scope`` names; where
+tests run in a wider one than their own (``loop_scope=``), set it to the same.
+
 With ``platform_http_leaks = true`` in pytest's configuration the leak detector watches every
 asynchronous test. ``-p no:platform_http`` switches the plugin off.
 

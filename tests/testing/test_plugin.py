@@ -66,7 +66,7 @@ async def test_what_is_recorded_can_be_read(
 
 def _suite(pytester: pytest.Pytester, text: str, configuration: str = AUTO) -> None:
     pytester.makeini(configuration)
-    mark = "" if configuration.startswith(AUTO) else "@pytest.mark.asyncio"
+    mark = "" if "asyncio_mode = auto" in configuration else "@pytest.mark.asyncio"
     pytester.makepyfile(text.replace("MARK", mark))
 
 
@@ -119,6 +119,12 @@ def test_the_markers_lie_over_the_overrides_the_closest_one_on_top(
     result.assert_outcomes(passed=1, errors=2)
     result.stdout.fnmatch_lines(["*takes keyword arguments only*"])
     result.stdout.fnmatch_lines(["*rettry is unknown*"])
+
+
+def test_in_a_loop_for_the_whole_session_too(pytester: pytest.Pytester) -> None:
+    wide = AUTO.replace("function", "session") + "asyncio_default_test_loop_scope = session\n"
+    _suite(pytester, SERVICE, f"{wide}platform_http_leaks = true\n")
+    _run(pytester, "--strict-markers", "-W", "error").assert_outcomes(passed=3)
 
 
 LEAKING = """

@@ -29,7 +29,8 @@ class Answer:
 class Client(Protocol):
     """One call of the old client, or of anything else that makes HTTP requests.
 
-    A plain function is run in a thread. Errors are raised as the client raises them.
+    A plain function is run in a thread. An asynchronous one must not block: the scripted servers
+    run in its event loop. Errors are raised as the client raises them.
     """
 
     def __call__(
