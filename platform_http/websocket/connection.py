@@ -252,8 +252,17 @@ class WebSocket:
             TimeoutError: If none came in time.
             WebSocketClosedError: If the WebSocket has ended and all messages are received.
         """
-        async with asyncio.timeout(timeout):
-            return await self._inbox.get()
+        timer = asyncio.timeout(timeout)
+        try:
+            async with timer:
+                return await self._inbox.get()
+        except TimeoutError:
+            if not timer.expired():
+                # Of a hook: an error like every other.
+                raise
+            raise TimeoutError(
+                f"the WebSocket{self._handshake.name} had no message for {timeout:g} s"
+            ) from None
 
     def __aiter__(self) -> Self:
         return self

@@ -78,9 +78,13 @@ class Link:
     ) -> None:
         self._socket = socket
         self._response = socket._response  # noqa: SLF001 - no public way, a canary watches the name
+        self._transport: asyncio.Transport | None = None
         connection = self._response.connection
-        # Taken now: a response that aiohttp closes after a violation has forgotten it.
-        self._transport = None if connection is None else connection.transport
+        if connection is not None and connection.protocol is not None:
+            # Taken now: a response that aiohttp closes after a violation has forgotten it.
+            self._transport = connection.transport
+            # A large message that is on its way is no silence.
+            connection.protocol._data_received_cb = heartbeat.heard  # noqa: SLF001 - as above
         self.life = life
         self._inbox = inbox
         self._outbox = outbox
@@ -246,7 +250,6 @@ class Link:
             message = await self._socket.receive()
             if message.type is not WSMsgType.TEXT and message.type is not WSMsgType.BINARY:
                 return message
-            self._heartbeat.heard()
             self.life.messages_received += 1
             self.life.bytes_received += _size(message.data)
             if self._leave is None or self._inbox.has_room:
@@ -270,13 +273,11 @@ class Link:
         elif kind is WSMsgType.ERROR:
             # aiohttp has told the peer already.
             self._end(_of_error(message.data))
-        else:
-            self._heartbeat.heard()
-            if kind is WSMsgType.CLOSE:
-                self._end(closing.by_frame(message.data, message.extra or ""), owes_close=True)
-            elif kind is WSMsgType.PING:
-                # The last one is enough (RFC 6455, section 5.5.3), however fast they come.
-                self._pong = message.data
+        elif kind is WSMsgType.CLOSE:
+            self._end(closing.by_frame(message.data, message.extra or ""), owes_close=True)
+        elif kind is WSMsgType.PING:
+            # The last one is enough (RFC 6455, section 5.5.3), however fast they come.
+            self._pong = message.data
 
     async def _begin_sending(self) -> None:
         if self._sending is not None or not self._writable:
@@ -400,10 +401,14 @@ class Link:
             each for each in (self._receiving, self._sending, self._restoring) if each is not None
         ]
         for each in under_way:
-            each.cancel()
+            # A send ends with its connection; cancelled, aiohttp would leave its compression alone.
+            if each is not self._sending:
+                each.cancel()
         if under_way:
-            # The socket's are over at once; a hook is the application's and may resist.
-            done, _ = await asyncio.wait(under_way, timeout=self._answer_within)
+            # The socket's are over soon; a hook is the application's and may resist.
+            done, rest = await asyncio.wait(under_way, timeout=self._answer_within)
+            for each in rest:
+                each.cancel()
             for each in done:
                 # Looked at, so that asyncio does not report it as forgotten.
                 _ = each.cancelled() or each.exception()

@@ -16,6 +16,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind
 from prometheus_client import CollectorRegistry
+from yarl import URL
 
 from platform_http.cli.demo.roles.answers import ask
 from platform_http.cli.demo.roles.caller import caller_app
@@ -32,7 +33,6 @@ from tests.web.conftest import running
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from yarl import URL
 
 CLIENTS = ("billing", "inventory", "search")
 
@@ -117,6 +117,13 @@ async def test_an_order_cannot_do_without_billing(caller, incident, status, path
     found, answer = await caller.get(path)
     assert found == status
     assert set(answer) == {"error"}
+
+
+@pytest.mark.parametrize("path", ["orders/", "legacy/orders/", "partners/"])
+async def test_what_is_no_number_becomes_no_part_of_a_url(caller: Caller, path: str) -> None:
+    url = URL(f"{caller.url}{path}..%2Fsearch%3Fq=1", encoded=True)
+    async with caller.client.get(url) as response:
+        assert response.status == 404
 
 
 async def test_a_new_order_is_reserved_and_paid(caller: Caller) -> None:

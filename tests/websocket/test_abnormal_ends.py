@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import struct
+import threading
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import aiohttp
 import pytest
@@ -316,6 +319,29 @@ async def test_compressed_garbage_is_a_violation(payload: bytes) -> None:
             with pytest.raises(WebSocketClosedError) as caught:
                 await ws.receive(timeout=2)
     assert caught.value.code == 1007
+
+
+async def test_a_message_that_is_being_compressed_at_the_end_leaves_no_error_behind() -> None:
+    reported: list[dict[str, object]] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: reported.append(context))
+    # The only thread that compresses has to wait.
+    loop.set_default_executor(ThreadPoolExecutor(1))
+    go_on = threading.Event()
+    loop.run_in_executor(None, go_on.wait, 5)
+    async with serving(silent) as server, aiohttp.ClientSession() as session:
+        async with asyncio.timeout(5):
+            with pytest.raises(LookupError):
+                async with connect(session, server.url, compress=15) as ws:
+                    writer = ws._link._socket._writer
+                    await ws.send_bytes(bytes(1024 * 1024))
+                    await until(lambda: writer._background_tasks)
+                    ws._link.drop()
+                    loop.call_later(0.05, go_on.set)
+                    raise LookupError
+            await until(lambda: not writer._background_tasks)
+    gc.collect()
+    assert reported == []
 
 
 async def test_a_compressed_bomb_ends_with_1009() -> None:

@@ -184,7 +184,7 @@ async def test_a_receive_that_is_given_up_loses_no_message() -> None:
 
     async with serving(one) as server, aiohttp.ClientSession() as session:
         async with connect(session, server.url) as ws:
-            with pytest.raises(TimeoutError):
+            with pytest.raises(TimeoutError, match=r"had no message for 0\.01 s"):
                 await ws.receive(timeout=0.01)
             waiting = asyncio.create_task(ws.receive())
             await asyncio.sleep(0)
@@ -282,6 +282,19 @@ class TestTheHeartbeat:
             async with connect(session, server.url, heartbeat=0.02, pong_timeout=0.5) as ws:
                 await until(lambda: pings >= 3)
                 assert ws.connected
+
+    async def test_takes_a_message_that_is_long_on_its_way_for_no_silence(self) -> None:
+        async def slow(peer: Peer) -> None:
+            for byte in frame(TEXT, b"x" * 28):
+                await peer.send(bytes([byte]))
+                await asyncio.sleep(0.02)
+            await peer.until_gone()
+
+        async with serving(slow) as server, aiohttp.ClientSession() as session:
+            async with connect(
+                session, server.url, heartbeat=0.05, pong_timeout=0.25, close_timeout=0.05
+            ) as ws:
+                assert (await ws.receive(timeout=5)).data == "x" * 28
 
     async def test_finds_a_peer_that_is_gone(self) -> None:
         async with serving(silent) as server, aiohttp.ClientSession() as session:

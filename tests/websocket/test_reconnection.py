@@ -260,7 +260,7 @@ class TestAHook:
         async with serving(drop, echo) as server, aiohttp.ClientSession() as session:
             async with connect(session, server.url, reconnect=again) as ws:
                 with pytest.raises(TimeoutError, match="mine"):
-                    await ws.receive()
+                    await ws.receive(timeout=5)
 
     @pytest.mark.parametrize("in_a_task", [False, True])
     async def test_that_closes_is_not_waited_for(self, in_a_task: bool) -> None:

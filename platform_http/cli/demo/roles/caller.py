@@ -64,11 +64,11 @@ def caller_app(
         [
             web.get("/orders", _orders),
             web.post("/orders", _create_order),
-            web.get("/orders/{id}", _order),
+            web.get(r"/orders/{id:\d+}", _order),
             web.get("/search", _search),
             web.get("/suggest", _suggest),
-            web.get("/legacy/orders/{id}", _legacy_order),
-            web.get("/partners/{id}", _partner),
+            web.get(r"/legacy/orders/{id:\d+}", _legacy_order),
+            web.get(r"/partners/{id:\d+}", _partner),
             web.post(r"/orders/{id:\d+}/notifications", _notify),
         ]
     )
