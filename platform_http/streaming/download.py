@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import logging
+import math
 import random
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,7 +95,9 @@ async def download(
     Args:
         session: Of a factory, or any other one.
         url: What to get.
-        path: Where to; its folder must exist. An existing file is replaced.
+        path: Where to; its folder must exist, and be one where nobody writes whom you do not trust.
+            An existing file is replaced and leaves its permissions to the new one; a link is
+            replaced, not followed.
         checksum: ``"sha256:…"`` to compare with, or ``"sha256"`` to compute only; any algorithm of
             ``hashlib``.
         max_size: Bytes that are accepted at most, >= 0, told or received.
@@ -102,7 +106,9 @@ async def download(
             included, and the total or ``None``. What it raises ends the download.
         options: As for any call; ``timeout`` is that of the whole download.
         **request: More arguments for ``session.get()``: ``headers``, ``params``, ``ssl`` and so on.
-            ``Accept-Encoding`` is ``identity`` unless given: ranges count encoded bytes.
+            ``Accept-Encoding`` is ``identity`` unless given: ranges count encoded bytes. That a
+            compressed body is complete is checked with sessions of a factory only, or by
+            *checksum*.
 
     Returns:
         What was downloaded.
@@ -115,6 +121,7 @@ async def download(
         aiohttp.ClientError: As any call; for a body that stays incomplete, its last error.
         OSError: If the file cannot be written.
         ValueError: If *checksum*, *max_size* or *request* makes no sense.
+        NotImplementedError: If the platform has no POSIX file locks.
     """
     if max_size is not None and max_size < 0:
         raise ValueError(f"max_size must be >= 0 bytes, got {max_size!r}")
@@ -122,7 +129,7 @@ async def download(
     for header in _OWN_HEADERS:
         if header in headers:
             raise ValueError(f"download() sets the header {header} itself; leave it out")
-    for argument in ("trace_request_ctx", "raise_for_status"):
+    for argument in ("trace_request_ctx", "raise_for_status", "timeout"):
         if argument in request:
             raise ValueError(f"download() takes options= and judges the status; not {argument}=")
     headers.setdefault(hdrs.ACCEPT_ENCODING, "identity")
@@ -183,6 +190,8 @@ class _Transfer:
         self._origin: Origin | None = None
         self._hasher: Hasher | None = None
         self._total: int | None = None
+        # Where the range ends that the response says it has.
+        self._end: float = math.inf
         self._done = 0
         self._reported = -1
         self._received = 0
@@ -204,9 +213,13 @@ class _Transfer:
         size = await off_loop(lambda: self._part.size)
         if origin.total is not None and size > origin.total:
             return
-        hasher = self._hasher
-        if hasher is not None:
-            await off_loop(lambda: self._part.hash_into(hasher))
+        if self._hasher is not None:
+            before, after = -1, 0
+            while after > before:
+                before, after = (
+                    after,
+                    await off_loop(functools.partial(self._part.hash_into, self._hasher, after)),
+                )
         self._origin, self._total = origin, origin.total
         self._done = self._resumed_from = size
 
@@ -260,57 +273,59 @@ class _Transfer:
         """Make one request; return whether the part is complete now."""
         arguments = self._request | self._bounds.of_request()
         offset = self._done
+        # Where nothing may be missing, the last byte is asked for again: a 416 could not say of
+        # which version it speaks, and aiohttp's own server sends one without looking at If-Range.
+        again = 1 if offset and self._total in (None, offset) else 0
         if offset:
             assert self._origin is not None
             arguments["headers"] = CIMultiDict(arguments["headers"])
-            arguments["headers"][hdrs.RANGE] = f"bytes={offset}-"
+            arguments["headers"][hdrs.RANGE] = f"bytes={offset - again}-"
             arguments["headers"][hdrs.IF_RANGE] = self._origin.validator
         self._requests += 1
         async with self._session.get(self._url, raise_for_status=False, **arguments) as response:
             status, headers = response.status, response.headers
             if status == 206 and offset:
-                if not self._continues(headers, offset):
+                if not self._continues(headers, offset - again):
                     await self._forget()
                     return False
             elif status == 416 and offset:
-                unsatisfied = ranges.content_range(headers)
-                if unsatisfied is not None and unsatisfied.total == offset:
-                    self._total = offset
-                    self._note(headers)
-                    return True
                 await self._forget()
                 return False
             elif status in (200, 203):
                 await self._begin(response)
+                again = 0
             else:
                 _refuse(response)
             self._note(headers)
-            await self._receive(response)
+            await self._receive(response, again)
         return True
 
     def _continues(self, headers: Any, offset: int) -> bool:
         """Tell whether a 206 is the rest of what the part holds."""
         origin, rest = self._origin, ranges.content_range(headers)
         assert origin is not None
-        if rest is None or rest.first != offset or ranges.is_encoded(headers):
+        if rest is None or rest.first != offset or rest.last is None or ranges.is_encoded(headers):
             return False
-        if None not in (rest.total, origin.total) and rest.total != origin.total:
+        if self._total is not None and rest.total not in (None, self._total):
             return False
-        tag = headers.get(hdrs.ETAG)
-        if tag is not None and origin.validator.startswith('"') and tag != origin.validator:
+        total = self._total if rest.total is None else rest.total
+        if total is None or rest.last >= total or not ranges.is_of(headers, origin.validator):
+            # Without a total nobody could tell when it is complete.
             return False
-        self._total = origin.total if rest.total is None else rest.total
-        self._check_size(self._total or 0)
+        self._total, self._end = total, rest.last + 1
+        self._check_size(total)
         return True
 
     async def _begin(self, response: aiohttp.ClientResponse) -> None:
         """Start at the beginning: there was nothing, or it is of another version."""
         headers = response.headers
         self._total, validator = None, None
+        self._last.clear()
         if not ranges.is_encoded(headers):
             length = headers.get(hdrs.CONTENT_LENGTH)
             self._total = None if length is None else int(length)
             validator = ranges.validator(headers)
+        self._end = math.inf if self._total is None else self._total
         self._check_size(self._total or 0)
         origin = None
         if validator is not None:
@@ -331,11 +346,16 @@ class _Transfer:
         if self.check is not None:
             self._hasher = self.check.hasher()
 
-    async def _receive(self, response: aiohttp.ClientResponse) -> None:
-        """Write the body; raise :class:`_CutError` if it ends too early."""
+    async def _receive(self, response: aiohttp.ClientResponse, again: int) -> None:
+        """Write the body but its first *again* bytes, which are there.
+
+        Raises:
+            _CutError: If it ends too early.
+        """
         spool = Spool(self._append)
         stream = response.content
-        taken = self._done
+        # Where the next piece belongs.
+        taken = self._done - again
         self._report()
         try:
             while True:
@@ -344,23 +364,37 @@ class _Transfer:
                 except DeadlineExceededError:
                     raise
                 except (aiohttp.ClientPayloadError, aiohttp.ClientConnectionError) as error:
-                    for piece in self._unread(stream, taken):
-                        await spool.put(piece)
+                    for piece in self._unread(stream):
+                        taken = self._accept(piece, taken)
+                        await spool.put(piece[again:])
+                        again = 0
                     raise _CutError(error, response.url) from None
                 if not piece:
                     break
-                taken += len(piece)
-                self._received += len(piece)
-                self._check_size(taken)
-                await spool.put(piece)
+                taken = self._accept(piece, taken)
+                await spool.put(piece[again:])
+                again = 0
                 self._report()
         finally:
             await spool.drain()
         self._report()
-        if self._total is not None and self._done != self._total:
-            self._raise_wrong_length(response)
+        if self._total is not None and self._done < self._total:
+            missing = self._total - self._done
+            early = aiohttp.ClientPayloadError(f"the body ended {missing} bytes before its end")
+            raise _CutError(early, response.url)
 
-    def _unread(self, stream: aiohttp.StreamReader, taken: int) -> list[bytes]:
+    def _accept(self, piece: bytes, taken: int) -> int:
+        """Return where *piece* ends that begins at *taken*, if that is not too far."""
+        self._received += len(piece)
+        taken += len(piece)
+        self._check_size(taken)
+        if taken > self._end:
+            # Whatever was received, it is not the beginning of the file.
+            self._origin = None
+            raise aiohttp.ClientPayloadError("the body has more bytes than announced")
+        return taken
+
+    def _unread(self, stream: aiohttp.StreamReader) -> list[bytes]:
         """Return what came before the cut and was not read yet, which aiohttp does not give out.
 
         Where a connection lasts for less than a buffer, it is all there is.
@@ -370,20 +404,7 @@ class _Transfer:
         pieces = list(stream._buffer)  # noqa: SLF001 - held by a canary in tests/contract
         if pieces:
             pieces[0] = pieces[0][stream._buffer_offset :]  # noqa: SLF001 - as above
-        size = sum(map(len, pieces))
-        self._received += size
-        self._check_size(taken + size)
         return pieces
-
-    def _raise_wrong_length(self, response: aiohttp.ClientResponse) -> None:
-        assert self._total is not None
-        missing = self._total - self._done
-        if missing < 0:
-            # Whatever was received, it is not the beginning of the file.
-            self._origin = None
-            raise aiohttp.ClientPayloadError(f"the body has {-missing} bytes more than announced")
-        error = aiohttp.ClientPayloadError(f"the body ended {missing} bytes before its end")
-        raise _CutError(error, response.url)
 
     def _append(self, pieces: list[bytes]) -> None:
         self._part.append(pieces, self._hasher)

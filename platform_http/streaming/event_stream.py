@@ -46,7 +46,8 @@ class EventParser:
     """Turns the bytes of an event stream into events.
 
     Args:
-        max_event: Bytes of an event at most, its comments and names included, >= 1.
+        max_event: Bytes of a line, and of the data of an event with its names, at most, >= 1.
+            Comments of any number are no event: they keep a connection alive for weeks.
         last_event_id: Where an earlier connection ended.
 
     Attributes:
@@ -80,6 +81,8 @@ class EventParser:
         Raises:
             StreamFormatError: If an event is larger than *max_event*.
         """
+        if not piece:
+            return
         if self._at_start:
             piece = b"".join((*self._begun, piece))
             if len(piece) < len(_BOM) and _BOM.startswith(piece):
@@ -87,7 +90,7 @@ class EventParser:
                 return
             self._begun, self._at_start = [], False
             piece = piece.removeprefix(_BOM)
-        if self._after_cr and piece:
+        if self._after_cr:
             # The line ended with the carriage return; this is the rest of its end.
             self._after_cr = False
             piece = piece.removeprefix(b"\n")
@@ -108,12 +111,12 @@ class EventParser:
         if not line:
             return self._dispatch()
         self._check(len(line) + 1)
-        self._size += len(line) + 1
         name, _, value = line.decode("utf-8", "replace").partition(":")
         value = value.removeprefix(" ")
         match name:
             case "data":
                 self._data.append(value)
+                self._size += len(line) + 1
             case "event":
                 self._type = value
             case "id" if "\0" not in value:

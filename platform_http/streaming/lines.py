@@ -29,12 +29,14 @@ async def iter_lines(
         encoding: Of the text; ``None`` is the response's own ``charset``, else UTF-8.
 
     Raises:
-        StreamFormatError: If a line is longer, or is no text of that encoding.
+        StreamFormatError: If a line is longer, is no text of that encoding, or the encoding is one
+            in which a line end is more than its one byte, such as UTF-16.
         LookupError: If there is no such encoding.
         ValueError: If *max_line* is not positive.
         aiohttp.ClientError: As any reading of a body.
     """
     codec = encoding or response.charset or "utf-8"
+    _check_codec(codec)
     number = 0
     async for line in _raw_lines(response, max_line):
         number += 1
@@ -99,6 +101,17 @@ async def _raw_lines(response: aiohttp.ClientResponse, max_line: int) -> AsyncIt
         line = b"".join(begun)
         _check(len(line), max_line, number)
         yield line
+
+
+def _check_codec(codec: str) -> None:
+    try:
+        splits = b"\r\n".decode(codec) == "\r\n"
+    except UnicodeError:
+        splits = False
+    if not splits:
+        raise StreamFormatError(
+            f"lines in {codec} cannot be told apart by their bytes; read response.text() instead"
+        )
 
 
 def _check(size: int, max_line: int, number: int) -> None:

@@ -2,13 +2,14 @@
 
 ``name.part`` holds the bytes. ``name.part.json`` says of what: a hash of the URL, which may hold
 secrets, and the validator of the response. Neither is touched while another download holds the
-lock, which the kernel gives back when its process ends, whatever the end. POSIX only.
+lock, which the kernel gives back when its process ends, whatever the end. POSIX only, and loaded
+elsewhere: the rest of the package needs no files.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import errno
 import json
 import os
 import stat
@@ -29,6 +30,9 @@ _MAX_SIDECAR = 16384
 
 # A download that ended between our open and our lock leaves us with a file that has no name.
 _OPENS = 16
+
+# Blocks that are read at a time, a fraction of a second: nobody can cancel what a thread does.
+_HASHED = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,18 +69,30 @@ class PartFile:
 
         Raises:
             IsADirectoryError: If the target is a folder.
+            FileExistsError: If it is a device, a pipe or a socket.
             FileNotFoundError: If the folder of the target does not exist.
             DownloadInProgressError: If another download holds it.
             OSError: If it cannot be opened.
+            NotImplementedError: If the platform has no POSIX locks.
         """
-        if self.target.is_dir():
-            raise IsADirectoryError(f"{self.target} is a folder; name a file in it")
+        try:
+            import fcntl  # noqa: F401, PLC0415 - missing on some platforms, and asked for in time
+        except ImportError:
+            raise NotImplementedError(
+                "download() needs the file locks of POSIX, which this platform does not have; "
+                "write what response.content yields to a file of your own"
+            ) from None
+        permissions = self._permissions()
         for _ in range(_OPENS):
             descriptor = os.open(
                 self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666
             )
             try:
                 if self._lock(descriptor):
+                    if permissions is not None and not os.fstat(descriptor).st_size:
+                        # Who may not read the old file may not read the new one, nor its part.
+                        with contextlib.suppress(PermissionError):
+                            os.fchmod(descriptor, permissions)
                     self._descriptor = descriptor
                     return
             finally:
@@ -84,8 +100,23 @@ class PartFile:
                     os.close(descriptor)
         raise self._in_progress()
 
+    def _permissions(self) -> int | None:
+        """Return those of the file that is to be replaced; ``None`` if there is none."""
+        try:
+            mode = self.target.stat().st_mode
+        except FileNotFoundError:
+            return None
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(f"{self.target} is a folder; name a file in it")
+        if not stat.S_ISREG(mode):
+            # Replacing /dev/null would be felt by everybody.
+            raise FileExistsError(f"{self.target} is not a plain file; name another target")
+        return mode & 0o777
+
     def _lock(self, descriptor: int) -> bool:
         """Lock; return whether the file still has its name."""
+        import fcntl  # noqa: PLC0415 - see open()
+
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(f"{self.path} is not a plain file; remove it, or name another target")
         try:
@@ -117,7 +148,11 @@ class PartFile:
         if not self.size:
             return None
         try:
-            with self._sidecar.open("rb") as file:
+            # Whatever else may be there under its name is not waited for.
+            descriptor = os.open(
+                self._sidecar, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+            )
+            with os.fdopen(descriptor, "rb") as file:
                 found = json.loads(file.read(_MAX_SIDECAR))
             if found.pop("version") != _VERSION:
                 return None
@@ -131,18 +166,29 @@ class PartFile:
     def begin(self, origin: Origin | None) -> None:
         """Empty the part for another *origin*; ``None`` is one that cannot be continued."""
         # In this order a crash leaves no bytes under a description of others.
-        os.ftruncate(self._descriptor, 0)
+        if self.size:
+            os.ftruncate(self._descriptor, 0)
+            os.fsync(self._descriptor)
         self._sidecar.unlink(missing_ok=True)
         if origin is not None:
             text = json.dumps({"version": _VERSION, **asdict(origin)})
-            self._sidecar.write_text(text, encoding="utf-8")
+            # It was removed just now: who put a link there did so to have another file written.
+            with self._sidecar.open("x", encoding="utf-8") as file:
+                file.write(text)
 
-    def hash_into(self, hasher: Hasher) -> None:
-        """Feed what the part holds to *hasher*."""
-        offset = 0
-        while block := os.pread(self._descriptor, BLOCK, offset):
+    def hash_into(self, hasher: Hasher, offset: int) -> int:
+        """Feed some of what the part holds from *offset* on to *hasher*.
+
+        Returns:
+            The offset to go on at; *offset* itself at the end.
+        """
+        for _ in range(_HASHED):
+            block = os.pread(self._descriptor, BLOCK, offset)
+            if not block:
+                break
             hasher.update(block)
             offset += len(block)
+        return offset
 
     def append(self, pieces: Iterable[bytes], hasher: Hasher | None) -> None:
         """Write *pieces* at the end.
@@ -163,21 +209,33 @@ class PartFile:
         """Put the part in its target's place, on the disk, at once for whoever looks."""
         os.fsync(self._descriptor)
         self.path.replace(self.target)
-        # Without this the old name may be back after a power failure.
-        folder = os.open(self.target.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        # From here on there is no part that anybody could keep, whatever else goes wrong.
+        self.close()
+        self._sidecar.unlink(missing_ok=True)
+        self._sync_folder()
+
+    def _sync_folder(self) -> None:
+        """See to it that the old name is not back after a power failure."""
+        try:
+            folder = os.open(self.target.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except PermissionError:
+            # Whoever may write there need not be one who may read.
+            return
         try:
             os.fsync(folder)
+        except OSError as error:
+            # Some file systems have nothing to sync there, and say so.
+            if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+                raise
         finally:
             os.close(folder)
-        self._sidecar.unlink(missing_ok=True)
-        self.close()
 
     def discard(self) -> None:
         """Remove what there is, and close."""
         if self._descriptor >= 0:
-            with contextlib.suppress(FileNotFoundError):
-                self.path.unlink()
+            # In this order: once the name is free, a description is that of another download.
             self._sidecar.unlink(missing_ok=True)
+            self.path.unlink(missing_ok=True)
             self.close()
 
     def close(self) -> None:

@@ -68,6 +68,22 @@ def validator(headers: Mapping[str, str]) -> str | None:
     return modified if age.total_seconds() >= 1 else None
 
 
+def is_of(headers: Mapping[str, str], known: str) -> bool:
+    """Tell whether a 206 with *headers* is of the version with the validator *known*.
+
+    Not every server understands ``If-Range``, so that is looked at here too. A 206 repeats the
+    entity tag of its 200. It may leave out the date, and it may hold several ranges, where the body
+    is none of them.
+
+    Source: RFC 9110, section 15.3.7.
+    """
+    if headers.get(hdrs.CONTENT_TYPE, "").strip().lower().startswith("multipart/byteranges"):
+        return False
+    if known.startswith('"'):
+        return headers.get(hdrs.ETAG) == known
+    return headers.get(hdrs.LAST_MODIFIED, known) == known
+
+
 def is_encoded(headers: Mapping[str, str]) -> bool:
     """Tell whether the body is not sent as it is stored: aiohttp decodes it, and ranges do not."""
     return headers.get(hdrs.CONTENT_ENCODING, "identity").strip().lower() not in ("", "identity")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
+import re
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +31,7 @@ from platform_http.streaming.errors import StreamFormatError
 from platform_http.streaming.event_stream import CONTENT_TYPE, MAX_EVENT, EventParser
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
     from platform_http.call import CallOptions
     from platform_http.streaming.event_stream import ServerSentEvent
@@ -45,6 +47,9 @@ _BACKOFF_INITIAL = 0.5
 _BACKOFF_MAX = 30.0
 _RETRY_AFTER_MAX = 60.0
 
+# What aiohttp puts into no header.
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+
 _MAY_PASS = frozenset({429, 500, 502, 503, 504})
 _WILL_NOT_PASS = (
     AuthenticationError,
@@ -57,7 +62,7 @@ _WILL_NOT_PASS = (
 
 async def iter_events(
     response: aiohttp.ClientResponse, *, max_event: int = MAX_EVENT
-) -> AsyncIterator[ServerSentEvent]:
+) -> AsyncGenerator[ServerSentEvent, None]:
     """Yield the events of a response as they arrive.
 
     An event that the end of the body cuts is dropped, as the standard says.
@@ -87,7 +92,7 @@ async def events(
     max_failures: int = MAX_FAILURES,
     options: CallOptions | None = None,
     **request: Any,
-) -> AsyncIterator[ServerSentEvent]:
+) -> AsyncGenerator[ServerSentEvent, None]:
     """Subscribe to *url*, and connect again whenever the connection ends.
 
     Each connection after the first says with ``Last-Event-ID`` what was seen. It is made after the
@@ -101,29 +106,38 @@ async def events(
     Args:
         session: Of a factory, or any other one.
         url: Where the events are.
-        last_event_id: The ``id`` of the last event that an earlier subscription handled.
+        last_event_id: The ``id`` of the last event that an earlier subscription handled; without
+            control characters.
         max_event: Bytes of an event at most, >= 1.
-        max_failures: Connections in a row that bring nothing and are made up for, >= 0.
+        max_failures: Connections in a row that may bring nothing, >= 0.
         options: As for any call; ``timeout`` is that of the whole subscription, none by default.
-        **request: More arguments for ``session.get()``.
+        **request: More arguments for ``session.get()``; its timeout is that of *options*.
 
     Raises:
         aiohttp.ClientResponseError: If the status is another one than 200, 204, 429 or 5xx, or
             does not pass.
-        StreamFormatError: If the response is no ``text/event-stream``, or an event is too large.
+        StreamFormatError: If the response is no ``text/event-stream``, an event is too large, or
+            the last ``id`` is one that no header can tell the server when it is asked to go on.
         aiohttp.ClientError: The last failure, when there were too many.
-        ValueError: If a number is out of its range.
+        ValueError: If a number is out of its range, or an argument makes no sense.
     """
     if max_failures < 0:
         raise ValueError(f"max_failures must be >= 0, got {max_failures!r}")
+    if _CONTROL.search(last_event_id):
+        raise ValueError("last_event_id must have no control characters")
+    for argument in ("trace_request_ctx", "raise_for_status", "timeout"):
+        if argument in request:
+            raise ValueError(f"events() takes options= and judges the status; not {argument}=")
     subscription = _Subscription(session, URL(url), Bounds(session, options), request)
     subscription.parser = EventParser(max_event=max_event, last_event_id=last_event_id)
     rng = random.Random()  # noqa: S311 - jitter, not cryptography
     failures = 0
     while True:
         try:
-            async for event in subscription.connection():
-                yield event
+            # Nobody but the garbage collector closes what a loop that is left was made of.
+            async with contextlib.aclosing(subscription.connection()) as connection:
+                async for event in connection:
+                    yield event
         except (aiohttp.ClientError, TimeoutError) as caught:
             if not _may_pass(caught):
                 raise
@@ -132,12 +146,14 @@ async def events(
             if subscription.ended:
                 return
             error = aiohttp.ServerDisconnectedError("the stream of events ended")
-        failures = 1 if subscription.fruitful else failures + 1
+        failures = 0 if subscription.fruitful else failures + 1
         if failures > max_failures:
             error.add_note(f"{failures} connections in a row brought no event")
             raise error
         delay = max(_WAIT if subscription.retry is None else subscription.retry, _asked(error))
-        delay += backoff.delay(failures, initial=_BACKOFF_INITIAL, maximum=_BACKOFF_MAX, rng=rng)
+        delay += backoff.delay(
+            max(failures, 1), initial=_BACKOFF_INITIAL, maximum=_BACKOFF_MAX, rng=rng
+        )
         if delay >= subscription.bounds.remaining:
             raise error
         subscription.announce(error, delay)
@@ -168,12 +184,14 @@ class _Subscription:
         self._headers.setdefault(hdrs.CACHE_CONTROL, "no-store")
         self._request = request
 
-    async def connection(self) -> AsyncIterator[ServerSentEvent]:
+    async def connection(self) -> AsyncGenerator[ServerSentEvent, None]:
         """Yield the events of one connection."""
         self.fruitful = False
         # What the last connection left unfinished is gone; where it stopped is not.
         parser = self.parser = self.parser.anew()
         headers = CIMultiDict(self._headers)
+        if _CONTROL.search(parser.last_event_id):
+            raise StreamFormatError("the id of the last event has characters that no header takes")
         if parser.last_event_id:
             headers["Last-Event-ID"] = parser.last_event_id
         arguments = {**self._request, "headers": headers, **self.bounds.of_request()}

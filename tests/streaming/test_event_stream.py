@@ -92,6 +92,16 @@ def test_many_small_events_are_no_large_one() -> None:
     assert len(parsed(b"data: 1\n\n" * 1000, max_event=10)) == 1000
 
 
+def test_comments_that_keep_a_connection_alive_for_weeks_are_no_large_event() -> None:
+    assert parsed(*[b": alive\n"] * 1000, b"data: 1\n", *[b"id: 2\n"] * 9, b"\n", max_event=20) == [
+        message("1", id="2")
+    ]
+
+
+def test_an_empty_piece_in_a_line_end_ends_no_other_line() -> None:
+    assert parsed(b"data: 1\r", b"", b"\ndata: 2\n\n") == [message("1\n2")]
+
+
 def test_a_limit_that_allows_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="max_event"):
         EventParser(max_event=0)

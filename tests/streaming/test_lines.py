@@ -67,6 +67,16 @@ async def test_the_encoding_is_the_responses_own_or_the_callers(session) -> None
         await lines_of(session, b"\xe4")
 
 
+@pytest.mark.parametrize("codec", ["utf-16", "utf-16-le", "utf-32", "cp037"])
+async def test_an_encoding_whose_line_ends_are_other_bytes_is_refused(session, codec: str) -> None:
+    with pytest.raises(StreamFormatError, match=f"lines in {codec}"):
+        await lines_of(session, "a\nb\n".encode(codec), encoding=codec)
+
+
+async def test_a_mark_of_the_byte_order_may_be_taken_away(session) -> None:
+    assert await lines_of(session, b"\xef\xbb\xbfa\nb", encoding="utf-8-sig") == ["a", "b"]
+
+
 async def test_a_limit_that_allows_nothing_is_refused(session) -> None:
     with pytest.raises(ValueError, match="max_line"):
         await lines_of(session, b"x", max_line=0)

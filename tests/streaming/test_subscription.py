@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import random
 from types import SimpleNamespace
 
@@ -99,7 +100,7 @@ async def test_waits_grow_while_nothing_comes_and_start_anew_when_something_does
     script = [stream(), stream(), stream(), stream(b": alive\n"), stream(), DONE]
     async with FaultServer(script) as server:
         await all_of(session, server.url)
-    assert waits == [1.5, 2.0, 3.0, 1.5, 2.0]
+    assert waits == [1.5, 2.0, 3.0, 1.5, 1.5]
 
 
 async def test_too_many_connections_that_bring_nothing_end_it(session, waits) -> None:
@@ -152,11 +153,37 @@ async def test_a_deadline_bounds_the_subscription(session) -> None:
 async def test_leaving_it_closes_its_connection(session) -> None:
     script = [partial_body(b"data: 1\n\n", content_length=99, headers=TYPE, then="hang")]
     async with FaultServer(script) as server:
-        async with contextlib.aclosing(events(session, server.url)) as subscription:
-            async for event in subscription:
-                assert event.data == "1"
-                break
+        gc.disable()
+        try:
+            async with contextlib.aclosing(events(session, server.url)) as subscription:
+                async for event in subscription:
+                    assert event.data == "1"
+                    break
+            # At once, and not when asyncio comes to what is left of a generator.
+            assert not session.connector._acquired
+        finally:
+            gc.enable()
         await server.wait_until(lambda: not server.open_connections)
+
+
+async def test_a_connection_that_brought_something_is_no_failure(session, waits) -> None:
+    async with FaultServer([stream(b"data: 1\n\n"), stream(b": well\n"), DONE]) as server:
+        assert await all_of(session, server.url, max_failures=0) == ["1"]
+
+
+async def test_an_id_that_no_header_takes_ends_it_where_it_would_be_told(session, waits) -> None:
+    async with FaultServer([stream(b"id: 1\x012\ndata: 1\n\n"), DONE]) as server:
+        with pytest.raises(StreamFormatError, match="no header takes"):
+            await all_of(session, server.url)
+        with pytest.raises(ValueError, match="last_event_id"):
+            await all_of(session, server.url, last_event_id="1\r\nX: y")
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("name", ["trace_request_ctx", "raise_for_status", "timeout"])
+async def test_arguments_of_its_own_are_refused(session, name: str) -> None:
+    with pytest.raises(ValueError, match=f"not {name}="):
+        await all_of(session, "http://127.0.0.1:9/", **{name: None})
 
 
 async def test_a_number_of_failures_below_none_is_refused(session) -> None:
