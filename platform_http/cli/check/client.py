@@ -182,7 +182,9 @@ class ClientCheck:
         except (aiohttp.ClientError, PlatformHttpError, TimeoutError, OSError) as error:
             yield self._failed("connection", error)
             return
-        where = unquote(url.raw_host or "") if url.scheme == "http+unix" else connected.peer
+        where = (
+            printable(unquote(url.raw_host or "")) if url.scheme == "http+unix" else connected.peer
+        )
         yield ok(self._name, "connection", _described(connected, where))
         if connected.expires is not None:
             yield dated(
