@@ -25,7 +25,7 @@ async def main() -> None:
             retry={"enabled": False},
             circuit_breaker={
                 "minimum_calls": 5,
-                "open_duration": 0.2,
+                "open_duration": 0.5,
                 "half_open_successes": 2,
             },
         )

@@ -36,7 +36,7 @@ class Tell(logging.Handler):
 
 async def forgets_to_read(session: aiohttp.ClientSession, url: str) -> int:
     """Right: `async with session.get(...) as response:`."""
-    response = await session.get(url, trace_request_ctx=CallOptions(timeout=0.2))
+    response = await session.get(url, trace_request_ctx=CallOptions(timeout=0.5))
     return response.status
 
 
@@ -60,7 +60,7 @@ async def main() -> None:
     async with FaultServer([UNFINISHED]) as server, SessionFactory(registry=registry) as factory:
         await forgets_to_read(factory.session(), str(server.url))
         # The deadline gives the connection back, and tells of it.
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(0.6)
         await replaces_the_policies(factory.session(), str(server.url))
         for _ in range(10):
             await connects_anew(registry)

@@ -72,7 +72,7 @@ async def main() -> None:
         app.cleanup_ctx.append(refreshed_rates)  # after setup, to end before the sessions
         started: asyncio.Future[URL] = asyncio.get_running_loop().create_future()
         calls = asyncio.create_task(call(started))
-        await serve(app, host="127.0.0.1", port=0, drain_delay=0.5, started=started.set_result)
+        await serve(app, host="127.0.0.1", port=0, drain_delay=1, started=started.set_result)
         await calls
 
 

@@ -24,14 +24,14 @@ from platform_http.testing import FaultServer
 from platform_http.testing.actions import hang, partial_body
 
 ONCE = CallOptions(max_attempts=1)
-HURRIED = CallOptions(timeout=0.1)
+HURRIED = CallOptions(timeout=0.4)
 
 
 async def main() -> None:
     """Meet a server that does not answer, and one that stops within its answer."""
     async with FaultServer([hang()]) as server:
         settings = HttpSettings(
-            base_url=str(server.url), timeout={"total": 2, "attempt": 0.2, "read": 0.1}
+            base_url=str(server.url), timeout={"total": 2, "attempt": 0.5, "read": 0.1}
         )
         async with SessionFactory(settings) as factory:
             session = factory.session()
