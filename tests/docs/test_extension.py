@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 
+import aiohttp
 import pytest
 
 from docs.extension import PARTS, filled
-from platform_http import outcomes
+from platform_http import PlatformHttpError, outcomes
 from platform_http.settings.variables import PREFIX, variables
 from tests.docs.fences import ROOT
 
@@ -47,6 +48,22 @@ def test_help_is_plain_text_whatever_the_terminal():
 
 def _page(name: str) -> str:
     return (ROOT / "docs" / "reference" / name).read_text(encoding="utf-8")
+
+
+def test_errors_that_code_for_aiohttp_does_not_catch_are_named():
+    PARTS["errors"]()
+    ours = [PlatformHttpError]
+    for each in ours:
+        ours += each.__subclasses__()
+    foreign = {
+        each.__name__
+        for each in ours[1:]
+        if each.__module__.startswith("platform_http.")
+        and not issubclass(each, aiohttp.ClientError | TimeoutError)
+    }
+    assert "ConfigurationError" in foreign
+    first = _page("errors.md").partition("<!--")[0]
+    assert [name for name in foreign if f"`{name}`" not in first] == []
 
 
 def test_every_word_of_error_type_is_explained():
