@@ -456,7 +456,9 @@ class WebSocket:
             try:
                 await hook(self)
             finally:
-                self._lane = None
+                # Another one may be running by now, where this one resisted its end.
+                if self._lane is lane:
+                    self._lane = None
                 lane.end(self._error)
 
         link.restore(run, lane, reconnect.on_reconnect_timeout)

@@ -39,7 +39,8 @@ class Reconnect:
     Args:
         on_reconnect: Run after every connect but the first, with the WebSocket: what it sends goes
             out before the messages that wait, so it is where to subscribe again. What it raises
-            ends the WebSocket and reaches whoever receives.
+            ends the WebSocket and reaches whoever receives; if something that it waits for was
+            cancelled, the connection counts as lost. It may close the WebSocket.
         on_reconnect_timeout: Seconds that *on_reconnect* may take, > 0; after that the connection
             counts as lost.
         initial: Upper bound of the first wait, seconds, > 0; it doubles with every wait.

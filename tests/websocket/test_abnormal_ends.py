@@ -371,7 +371,8 @@ async def test_a_peer_that_leaves_while_a_send_is_under_way() -> None:
         assert caught.value.code == 1001
 
 
-async def test_a_lost_connection_is_noticed_by_whoever_only_sends() -> None:
+@pytest.mark.parametrize("size", [1, 4 * 1024 * 1024], ids=["small", "large"])
+async def test_a_lost_connection_is_noticed_by_whoever_only_sends(size: int) -> None:
     async def flood_and_reset(peer: Peer) -> None:
         for _ in range(50):
             await peer.send(frame(TEXT, b"unread"))
@@ -383,7 +384,7 @@ async def test_a_lost_connection_is_noticed_by_whoever_only_sends() -> None:
             async with connect(session, server.url, receive_queue=1) as ws:
                 with pytest.raises(WebSocketClosedError):
                     while True:
-                        await ws.send_text("x")
+                        await ws.send_bytes(bytes(size))
                         await asyncio.sleep(0.005)
 
 

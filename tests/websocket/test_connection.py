@@ -225,6 +225,30 @@ class TestTheSendQueue:
                     result is None or isinstance(result, WebSocketClosedError) for result in results
                 )
 
+    @pytest.mark.parametrize("turns", [0, 1, 5, 20])
+    async def test_takes_nothing_at_its_end_that_does_not_go_out(self, turns: int) -> None:
+        received: list[bytes] = []
+        taken: list[bytes] = []
+
+        async def collect(peer: Peer) -> None:
+            while (read := await peer.read())[0] != CLOSE:
+                received.append(read[1])
+            await peer.send(frame(CLOSE, read[1]))
+
+        async with serving(collect) as server, aiohttp.ClientSession() as session:
+            async with connect(session, server.url, send_queue=1) as ws:
+
+                async def send(number: int) -> None:
+                    await ws.send_text(str(number))
+                    taken.append(str(number).encode())
+
+                senders = [asyncio.create_task(send(number)) for number in range(40)]
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                await ws.close()
+                await asyncio.gather(*senders, return_exceptions=True)
+        assert received == taken
+
 
 class TestBackpressure:
     async def test_reads_no_more_than_what_the_application_has_room_for(self) -> None:
@@ -432,12 +456,15 @@ async def test_the_handshake_is_a_call_with_the_options_of_the_websocket(
         assert [span.name for span in observed.attempts] == ["GET /feed"]
 
 
-async def test_a_loop_that_ends_under_it_gives_everything_back(observed: Observed) -> None:
+@pytest.mark.parametrize("which", ["owner", "receiving"])
+async def test_a_loop_that_ends_under_it_gives_everything_back(
+    observed: Observed, which: str
+) -> None:
     async with serving(silent) as server, observed.session() as session:
         async with connect(session, server.url) as ws:
             receiving = asyncio.create_task(ws.receive())
             await asyncio.sleep(0)
-            ws._owner.cancel()
+            (ws._owner if which == "owner" else ws._link._receiving).cancel()
             with pytest.raises(WebSocketClosedError):
                 await receiving
             assert ws.closed

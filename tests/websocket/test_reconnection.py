@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import struct
 
 import aiohttp
@@ -294,6 +295,44 @@ class TestAHook:
             async with connect(session, server.url, reconnect=again) as ws:
                 assert (await ws.receive(timeout=2)).data == "hello"
         assert runs == 2
+
+    async def test_that_resists_its_end_does_not_disturb_the_next_one(self) -> None:
+        subscribed = asyncio.Event()
+        first_is_over = asyncio.Event()
+        runs = 0
+
+        async def subscribe(ws: WebSocket) -> None:
+            nonlocal runs
+            runs += 1
+            if runs == 1:
+                running.set()
+                for _ in range(3):
+                    with contextlib.suppress(asyncio.CancelledError):
+                        await second_runs.wait()
+                first_is_over.set()
+            else:
+                second_runs.set()
+                await first_is_over.wait()
+                await asyncio.sleep(0)
+                await ws.send_text("subscribe")
+                await subscribed.wait()
+
+        async def lose(peer: Peer) -> None:
+            await running.wait()
+            peer.reset()
+
+        async def confirm(peer: Peer) -> None:
+            assert await peer.read() == (TEXT, b"subscribe")
+            subscribed.set()
+            await echo(peer)
+
+        running, second_runs = asyncio.Event(), asyncio.Event()
+        again = Reconnect(**FAST, on_reconnect=subscribe)
+        async with serving(drop, lose, confirm) as server, aiohttp.ClientSession() as session:
+            async with connect(session, server.url, reconnect=again, close_timeout=0.05) as ws:
+                async with asyncio.timeout(3):
+                    await subscribed.wait()
+                assert ws.reconnects == 2
 
     async def test_that_fails_is_why_a_sender_is_refused(self) -> None:
         async def fail(ws: WebSocket) -> None:
