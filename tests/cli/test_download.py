@@ -87,6 +87,7 @@ async def test_an_error_status_fails_and_hides_the_query(target: Path) -> None:
     [
         (["http://127.0.0.1:9/", "no/such/folder"], "no/such/folder"),
         (["http://127.0.0.1:9/", "."], "folder"),
+        (["http://127.0.0.1:9/", "/dev/null"], "name another target"),
         (["http://127.0.0.1:9/", "f", "--checksum", "crc:1"], "checksum needs an algorithm"),
         (["http://127.0.0.1:9/", "f", "--client", "No!"], "client"),
         (["relative", "f"], "BASE_URL"),
