@@ -36,7 +36,13 @@ _INTERRUPTED = 130
 _SECONDS_BETWEEN_LINES = 5.0
 
 # What is wrong with the path and not with the transfer.
-_WRONG_PATHS = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
+_WRONG_PATHS = (
+    FileExistsError,
+    FileNotFoundError,
+    IsADirectoryError,
+    NotADirectoryError,
+    PermissionError,
+)
 
 
 class Display:
@@ -127,7 +133,7 @@ def finished(transfer: Callable[[], Awaitable[_Result]], interrupted: Callable[[
         if isinstance(error, aiohttp.ClientError):
             _fail(error, 1)
         _fail(error, 2)
-    except (aiohttp.ClientError, PlatformHttpError, OSError) as error:
+    except (aiohttp.ClientError, PlatformHttpError, OSError, NotImplementedError) as error:
         _fail(error, 1)
 
 
