@@ -6,11 +6,13 @@ import re
 
 import aiohttp
 import pytest
+from prometheus_client import CollectorRegistry
 
 from docs.extension import PARTS, filled
 from platform_http import PlatformHttpError, outcomes
 from platform_http.settings.variables import PREFIX, variables
-from tests.docs.fences import ROOT
+from platform_http.telemetry.metrics import Metrics
+from tests.docs.fences import PAGES, ROOT
 
 
 def test_a_place_is_filled_and_the_rest_stays():
@@ -88,6 +90,27 @@ def test_every_attribute_of_a_span_is_explained():
     assert len(attributes) > 20
     text = _page("spans.md")
     assert [each for each in sorted(attributes) if f"`{each}`" not in text] == []
+
+
+def test_settings_and_metrics_that_pages_name_exist():
+    settings = {each.suffix for each in variables().values()}
+    registry = CollectorRegistry()
+    Metrics.of(registry)
+    metrics = {family.name for family in registry.collect()}
+    # Fixtures and options of the pytest plugin have the same prefix.
+    plugin = (ROOT / "pytest_platform_http.py").read_text(encoding="utf-8")
+    unknown = set()
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for name in re.findall(r"\b([A-Z]+__[A-Z_]+[A-Z])\b", text):
+            suffix = re.sub(r"^(PLATFORM_HTTP_)?(CLIENTS__[A-Z]+__)?", "", name)
+            if not any(each.startswith(suffix) for each in settings):
+                unknown.add(name)
+        for name in re.findall(r"\b((?:platform_http|http_client)_[a-z_]+[a-z])\b", text):
+            family = re.sub(r"_(total|bucket|count|sum)$", "", name)
+            if not any(each.startswith(family) for each in metrics) and name not in plugin:
+                unknown.add(name)
+    assert unknown == set()
 
 
 def _spans() -> str:
