@@ -663,8 +663,8 @@ def context_without_deadline() -> Context:
 def deadline(seconds: float) -> Iterator[None]:
     """Give every call made inside at most *seconds* from now.
 
-    It holds for calls of a factory's sessions. The functions of ``platform_http.streaming`` keep to
-    it with any session, those of the ``plain`` profile and of aiohttp itself included.
+    It holds for calls of a factory's sessions but those of the ``plain`` profile, which are as
+    aiohttp's own. The functions of ``platform_http.streaming`` keep to it with any session.
 
     Args:
         seconds: >= 0. A deadline that is already in force can only be shortened.
