@@ -19,11 +19,13 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 from weakref import WeakKeyDictionary
 
 from platform_http.errors import DeadlineExceededError
+from platform_http.timers import Timers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
     import aiohttp
+    from aiohttp import ClientHandlerType
     from multidict import CIMultiDict, CIMultiDictProxy
     from yarl import URL
 
@@ -215,12 +217,16 @@ class Client:
 
     __slots__ = (
         "_drained",
+        "attempt_timeout",
         "closing",
         "in_flight",
         "loop",
+        "max_attempts",
         "name",
         "observer",
         "settings",
+        "timers",
+        "total_timeout",
     )
 
     def __init__(
@@ -230,6 +236,11 @@ class Client:
         self.settings = settings
         self.observer = observer
         self.loop = loop
+        self.timers = Timers(loop)
+        # Asked for by every call.
+        self.total_timeout = settings.timeout.total
+        self.attempt_timeout = settings.timeout.attempt
+        self.max_attempts = settings.retry.max_attempts if settings.retry.enabled else 1
         self.closing = False
         """New calls are refused, running ones may finish."""
         self.in_flight = 0
@@ -288,7 +299,6 @@ class Attempt:
         "number",
         "origin",
         "peer",
-        "protocol_version",
         "queue_ended",
         "queue_started",
         "record",
@@ -300,6 +310,7 @@ class Attempt:
         "started",
         "status",
         "url",
+        "version",
     )
 
     def __init__(self, call: Call, origin: Origin, method: str, url: URL, now: float) -> None:
@@ -321,7 +332,7 @@ class Attempt:
         self.peer: tuple[str, int] | None = None
         self.status = 0
         self.response_headers: CIMultiDictProxy[str] | None = None
-        self.protocol_version = ""
+        self.version: aiohttp.HttpVersion | None = None
         self.error_type = ""
         self.cancelled = False
         self.judged = False
@@ -330,8 +341,9 @@ class Attempt:
         # Slots that telemetry fills for itself.
         self.span: object = None
         self.record: object = None
-        self._when_judged: list[Callable[[Attempt], None]] = []
-        self._when_ended: list[Callable[[Attempt], None]] = []
+        # Made when somebody asks: a small response is whole before anybody can.
+        self._when_judged: list[Callable[[Attempt], None]] | None = None
+        self._when_ended: list[Callable[[Attempt], None]] | None = None
 
     def mark_sent(self, now: float) -> None:
         """From here on the server may have processed the request."""
@@ -352,6 +364,8 @@ class Attempt:
         """
         if self.judged:
             callback(self)
+        elif self._when_judged is None:
+            self._when_judged = [callback]
         else:
             self._when_judged.append(callback)
 
@@ -359,6 +373,8 @@ class Attempt:
         """Run *callback* at the end of the body, whatever the end."""
         if self.body is not None:
             callback(self)
+        elif self._when_ended is None:
+            self._when_ended = [callback]
         else:
             self._when_ended.append(callback)
 
@@ -366,8 +382,8 @@ class Attempt:
         """Let the status decide: the body is complete, or no longer ours to watch."""
         if not self.judged:
             self.judged = True
-            callbacks, self._when_judged = self._when_judged, []
-            for callback in callbacks:
+            callbacks, self._when_judged = self._when_judged, None
+            for callback in callbacks or ():
                 callback(self)
 
     def end(self, body: BodyEnd, error_type: str = "") -> None:
@@ -376,8 +392,8 @@ class Attempt:
             self.body = body
             self.body_error_type = error_type
             self.judge()
-            callbacks, self._when_ended = self._when_ended, []
-            for callback in callbacks:
+            callbacks, self._when_ended = self._when_ended, None
+            for callback in callbacks or ():
                 callback(self)
 
 
@@ -386,6 +402,9 @@ class AttemptRequest(Protocol):
 
     With a hedge a call has two requests at a time, so what belongs to one of them stands here.
     """
+
+    call: Call | None
+    """The call that it is a hop of."""
 
     attempt: Attempt | None
     """The attempt that was made with it last."""
@@ -398,6 +417,12 @@ class AttemptRequest(Protocol):
 
     credentials: Mapping[str, str] | None
     """Headers of ours that authenticate it; the rest of its headers are the caller's."""
+
+    handler: ClientHandlerType | None
+    """What sends it, after all middlewares."""
+
+    def origin_of(self, url: URL) -> Origin:
+        """Return the origin of *url*, its own one at little cost."""
 
 
 class AttemptResponse(Protocol):
@@ -489,7 +514,7 @@ class Call:
         self.method = method
         self.upgrade = "Upgrade" in headers
         self.started = now
-        timeout = self.options.timeout or client.settings.timeout.total
+        timeout = self.options.timeout or client.total_timeout
         self.deadline = min(now + timeout, _AMBIENT_DEADLINE.get())
         outer = CURRENT_CALL.get()
         self.nested = outer is not None and outer.outcome is None
@@ -518,15 +543,15 @@ class Call:
     @property
     def max_attempts(self) -> int:
         """Attempts that the retry policy may make of this call, hops not counted."""
-        retry = self.client.settings.retry
-        if not retry.enabled or self.upgrade:
+        most = self.client.max_attempts
+        if most == 1 or self.upgrade:
             return 1
-        return self.options.max_attempts or retry.max_attempts
+        return self.options.max_attempts or most
 
     @property
     def attempt_timeout(self) -> float:
         """Seconds until an attempt's response headers; infinite when switched off."""
-        return self.options.attempt_timeout or self.client.settings.timeout.attempt
+        return self.options.attempt_timeout or self.client.attempt_timeout
 
     @contextlib.asynccontextmanager
     async def within_deadline(self) -> AsyncIterator[None]:

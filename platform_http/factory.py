@@ -22,6 +22,7 @@ from platform_http.middlewares.attempt import AttemptMiddleware
 from platform_http.middlewares.circuit_breaker import CircuitBreakerMiddleware
 from platform_http.middlewares.circuits import Circuits
 from platform_http.middlewares.concurrency import ConcurrencyMiddleware
+from platform_http.middlewares.path import Path
 from platform_http.middlewares.propagation import DeadlinePropagation
 from platform_http.middlewares.retry import RetryMiddleware
 from platform_http.policies.redirect import RedirectPolicy
@@ -477,7 +478,7 @@ class SessionFactory:
             limits = LruRegistry(make.concurrency, evictable=lambda limit: limit.idle)
             path.append(ConcurrencyMiddleware(client, limits))
         path.append(AttemptMiddleware(client, _deadline_propagation(settings, base_url)))
-        return path
+        return [Path(path)]
 
     def _quota(self, client: Client, make: PolicyMaker) -> Quota:
         from platform_http.middlewares.rate_limit import LocalQuota  # noqa: PLC0415 - off by default

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, cast
 
-from platform_http.call import CURRENT_CALL, AttemptResponse, BodyEnd, Origin
+from platform_http.call import AttemptResponse, BodyEnd
 from platform_http.errors import CircuitOpenError, ResponseTooLargeError
 from platform_http.outcomes import of_exception
 from platform_http.policies.circuit_breaker import Refusal
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import aiohttp
     from aiohttp import ClientHandlerType
 
-    from platform_http.call import Attempt, AttemptRequest, Call, Client
+    from platform_http.call import Attempt, AttemptRequest, Call, Client, Origin
     from platform_http.policies.circuit_breaker import CircuitBreaker, Permit
     from platform_http.policies.registry import LruRegistry
 
@@ -39,9 +39,10 @@ class CircuitBreakerMiddleware:
         self, request: aiohttp.ClientRequest, handler: ClientHandlerType
     ) -> aiohttp.ClientResponse:
         """Make the attempt if the circuit allows it."""
-        call = CURRENT_CALL.get()
+        ours = cast("AttemptRequest", request)
+        call = ours.call
         assert call is not None
-        origin = Origin.of(request.url)
+        origin = ours.origin_of(request.url)
         admission = self._breakers.get(origin).admit()
         if isinstance(admission, Refusal):
             raise self._refused(call, origin, admission)
@@ -49,7 +50,6 @@ class CircuitBreakerMiddleware:
             self._client.observer.rejected(
                 call, origin, CircuitOpenError.error_type, enforced=False
             )
-        ours = cast("AttemptRequest", request)
         ours.attempt = None
         # How long an attempt takes is counted without its wait for a place among the others.
         ours.on_attempt = admission.begin

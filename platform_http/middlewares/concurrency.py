@@ -6,7 +6,6 @@ import asyncio
 import math
 from typing import TYPE_CHECKING, cast
 
-from platform_http.call import CURRENT_CALL, AttemptResponse, Origin
 from platform_http.errors import ConcurrencyLimitError
 from platform_http.policies.concurrency import Slot
 
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
     import aiohttp
     from aiohttp import ClientHandlerType
 
-    from platform_http.call import Attempt, Call, Client
+    from platform_http.call import Attempt, AttemptRequest, AttemptResponse, Call, Client, Origin
     from platform_http.policies.concurrency import ConcurrencyLimit
     from platform_http.policies.registry import LruRegistry
 
@@ -36,9 +35,10 @@ class ConcurrencyMiddleware:
         self, request: aiohttp.ClientRequest, handler: ClientHandlerType
     ) -> aiohttp.ClientResponse:
         """Make the attempt when it is its turn."""
-        call = CURRENT_CALL.get()
+        ours = cast("AttemptRequest", request)
+        call = ours.call
         assert call is not None
-        origin = Origin.of(request.url)
+        origin = ours.origin_of(request.url)
         limit = self._limits.get(origin)
         slot = await self._enter(call, origin, limit)
         if slot is None:

@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, cast
 
-from platform_http.call import CURRENT_CALL, AttemptResponse, BodyEnd, Origin
+from platform_http.call import AttemptResponse, BodyEnd
 from platform_http.errors import DeadlineExceededError, PoolTimeoutError, RequestRejectedError
 from platform_http.middlewares.replay import make_replayable
 from platform_http.middlewares.resend import announce, is_consumed, make_way
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import aiohttp
     from aiohttp import ClientHandlerType
 
-    from platform_http.call import Attempt, Call, Client, Observer
+    from platform_http.call import Attempt, AttemptRequest, Call, Client, Observer, Origin
     from platform_http.policies.outcome import Outcome
     from platform_http.policies.registry import LruRegistry
     from platform_http.policies.retry import RetryPolicy
@@ -47,7 +47,8 @@ class RetryMiddleware:
         self, request: aiohttp.ClientRequest, handler: ClientHandlerType
     ) -> aiohttp.ClientResponse:
         """Make attempts until the policy stops."""
-        call = CURRENT_CALL.get()
+        ours = cast("AttemptRequest", request)
+        call = ours.call
         assert call is not None
         if call.max_attempts == 1:
             return await handler(request)
@@ -57,7 +58,7 @@ class RetryMiddleware:
             unfinished = await make_replayable(request)
         else:
             unfinished = None
-        origin = Origin.of(request.url)
+        origin = ours.origin_of(request.url)
         account = _Account(self._budgets.get(origin), origin, self._client.observer)
         earlier: _Result | None = None
         once_spent = False

@@ -13,7 +13,6 @@ import aiohttp
 
 from platform_http.call import (
     CURRENT_ATTEMPT,
-    CURRENT_CALL,
     UPGRADE_OPTIONS,
     BodyEnd,
     Call,
@@ -57,10 +56,8 @@ def trace_config(client: Client, *, alone: bool) -> aiohttp.TraceConfig:
     config.on_connection_queued_end.append(phases.queue_ended)
     config.on_connection_create_start.append(phases.connect_started)
     config.on_connection_create_end.append(phases.connect_ended)
-    config.on_connection_reuseconn.append(phases.reused)
     config.on_dns_resolvehost_start.append(phases.dns_started)
     config.on_dns_resolvehost_end.append(phases.dns_ended)
-    config.on_request_headers_sent.append(phases.headers_sent)
     return config
 
 
@@ -167,7 +164,10 @@ class _Calls:
 
 
 class _Phases:
-    """Hooks that run per attempt. DNS hooks run in another task, which shares the attempt."""
+    """Hooks that run where a pooled connection is not at hand; who uses one asks for none of them.
+
+    DNS hooks run in another task, which shares the attempt.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._clock = loop.time
@@ -188,10 +188,6 @@ class _Phases:
         if (attempt := CURRENT_ATTEMPT.get()) is not None:
             attempt.connect_ended = self._clock()
 
-    async def reused(self, *_: object) -> None:
-        if (attempt := CURRENT_ATTEMPT.get()) is not None:
-            attempt.reused = True
-
     async def dns_started(self, *_: object) -> None:
         if (attempt := CURRENT_ATTEMPT.get()) is not None:
             attempt.dns_started = self._clock()
@@ -199,10 +195,3 @@ class _Phases:
     async def dns_ended(self, *_: object) -> None:
         if (attempt := CURRENT_ATTEMPT.get()) is not None:
             attempt.dns_ended = self._clock()
-
-    async def headers_sent(self, *_: object) -> None:
-        if (attempt := CURRENT_ATTEMPT.get()) is not None:
-            attempt.mark_sent(self._clock())
-        elif (call := CURRENT_CALL.get()) is not None:
-            # A request with ``middlewares=()`` has no attempt, and is sent all the same.
-            call.sent += 1

@@ -13,13 +13,13 @@ from aiohttp.client_reqrep import _CONNECTION_CLOSED_EXCEPTION
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from platform_http.call import CURRENT_ATTEMPT, CURRENT_CALL, BodyEnd
+from platform_http.call import CURRENT_CALL, BodyEnd
 from platform_http.concealment import ShownHeaders, ShownRequestInfo, bare, conceal
 from platform_http.errors import ResponseTooLargeError
 from platform_http.outcomes import error_type
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Coroutine
     from types import TracebackType
     from typing import Self
 
@@ -34,6 +34,22 @@ _MAX_RATIO = 200
 _RATIO_FROM = 4 * 2**20
 
 
+class _BodyDeadline:
+    """Closes a response at the deadline of its call, unless the caller has dropped it before."""
+
+    __slots__ = ("_response", "when")
+
+    def __init__(self, when: float, response: PlatformResponse) -> None:
+        self.when = when
+        self._response = weakref.ref(response)
+
+    def expire(self) -> None:
+        """Close the response."""
+        response = self._response()
+        if response is not None:
+            response.expire()
+
+
 class PlatformResponse(aiohttp.ClientResponse):
     """A ClientResponse that knows its attempt.
 
@@ -42,14 +58,14 @@ class PlatformResponse(aiohttp.ClientResponse):
     """
 
     max_body: ClassVar[float] = math.inf
-    client_name: ClassVar[str] = ""
+    client: ClassVar[Client]
     attempt: Attempt | None = None
     _stream: StreamReader | None = None
     _call: Call | None = None
     _buffering = False
     # How the body ended, where the state of the stream does not tell it.
     _end: tuple[BodyEnd, str] | None = None
-    _deadline_timer: asyncio.TimerHandle | None = None
+    _deadline: _BodyDeadline | None = None
 
     @property
     def request_info(self) -> aiohttp.RequestInfo:
@@ -75,12 +91,14 @@ class PlatformResponse(aiohttp.ClientResponse):
     def content(self, stream: StreamReader) -> None:
         self._stream = stream
 
-    async def start(self, connection: Connection) -> Self:
+    def start(self, connection: Connection) -> Coroutine[Any, Any, Self]:
         """Read the headers."""
         call = CURRENT_CALL.get()
-        if call is None or CURRENT_ATTEMPT.get() is not None:
-            await super().start(connection)
-            return self
+        if call is None or call.attempts or call.client is not self.client:
+            return super().start(connection)  # type: ignore[return-value] # aiohttp says less than Self
+        return self._start_unwatched(call, connection)
+
+    async def _start_unwatched(self, call: Call, connection: Connection) -> Self:
         # A request with ``middlewares=()`` has no attempt; its deadline holds all the same.
         async with call.within_deadline():
             await super().start(connection)
@@ -144,7 +162,7 @@ class PlatformResponse(aiohttp.ClientResponse):
         return ResponseTooLargeError(
             f"the body of the response {what} RESPONSE__MAX_BODY, {self.max_body:.0f} bytes; read "
             f"it in pieces from response.content, or change the setting for the client "
-            f"{self.client_name!r}"
+            f"{self.client.name!r}"
         )
 
     async def text(self, encoding: str | None = None, errors: str = "strict") -> str:
@@ -212,17 +230,19 @@ class PlatformResponse(aiohttp.ClientResponse):
         self.close()
         return False
 
-    async def __aexit__(
+    def __aexit__(
         self,
         exc_type: type[BaseException] | None,
         exc_val: BaseException | None,
         exc_tb: TracebackType | None,
-    ) -> None:
+    ) -> Coroutine[Any, Any, None]:
         """Release the response."""
         # Other exceptions are the caller's own business and say nothing of the body.
-        if isinstance(exc_val, asyncio.CancelledError) or self._callers_timer_fired():
+        if exc_val is not None and (
+            isinstance(exc_val, asyncio.CancelledError) or self._callers_timer_fired()
+        ):
             self._note(exc_val)
-        await super().__aexit__(exc_type, exc_val, exc_tb)
+        return super().__aexit__(exc_type, exc_val, exc_tb)
 
     def watch(self, attempt: Attempt) -> None:
         """Bind the response to *attempt*, which got its headers just now."""
@@ -251,11 +271,10 @@ class PlatformResponse(aiohttp.ClientResponse):
             if not (protocol._reading_paused or protocol._buffer_paused):  # noqa: SLF001 - no public view
                 protocol.start_timeout()
         if call.deadline != math.inf:
-            # Weak: the timer must not keep a response alive that the caller has dropped.
-            expire = weakref.WeakMethod(self._expire)
-            self._deadline_timer = self._loop.call_at(call.deadline, _call_if_alive, expire)
+            self._deadline = _BodyDeadline(call.deadline, self)
+            call.client.timers.add(self._deadline)
 
-    def _expire(self) -> None:
+    def expire(self) -> None:
         """Close at the deadline, read or not: aiohttp never collects an unread response."""
         if self._call is not None and self._stream is not None:
             # A later read must see the deadline, not "Connection closed".
@@ -278,9 +297,8 @@ class PlatformResponse(aiohttp.ClientResponse):
 
     def _body_ended(self) -> None:
         """Report how the body ended; runs when the connection is released or closed."""
-        if self._deadline_timer is not None:
-            self._deadline_timer.cancel()
-            self._deadline_timer = None
+        if self._deadline is not None and self._call is not None:
+            self._call.client.timers.discard(self._deadline)
         attempt, stream = self.attempt, self._stream
         if attempt is None or stream is None:
             return
@@ -306,11 +324,5 @@ class PlatformResponse(aiohttp.ClientResponse):
 def response_class(client: Client) -> type[PlatformResponse]:
     """Return the response class of one client."""
     limit = client.settings.response.max_body
-    members = {"client_name": client.name, "max_body": math.inf if limit is None else limit}
+    members = {"client": client, "max_body": math.inf if limit is None else limit}
     return type("PlatformResponse", (PlatformResponse,), members)
-
-
-def _call_if_alive(method: weakref.WeakMethod[Callable[[], None]]) -> None:
-    bound = method()
-    if bound is not None:
-        bound()
