@@ -15,14 +15,14 @@ import math
 import uuid
 from contextvars import ContextVar, Token
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol
 from weakref import WeakKeyDictionary
 
 from platform_http.errors import DeadlineExceededError
 from platform_http.timers import Timers
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
 
     import aiohttp
     from aiohttp import ClientHandlerType
@@ -48,7 +48,8 @@ class Origin(NamedTuple):
     @classmethod
     def of(cls, url: URL) -> Origin:
         """Return the origin of an absolute *url*."""
-        return cls(url.scheme, url.raw_host or "", url.port or 0)
+        # Not by its own constructor, which is a function in between.
+        return tuple.__new__(cls, (url.scheme, url.raw_host or "", url.port or 0))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -447,12 +448,14 @@ class Call:
     __slots__ = (
         "attempts",
         "client",
+        "context",
         "deadline",
         "ended",
         "error_type",
         "has_userinfo",
         "hops",
         "idempotency_key",
+        "identity",
         "latest",
         "method",
         "nested",
@@ -505,8 +508,10 @@ class Call:
         key = options.idempotency_key
         self.idempotency_key = str(uuid.uuid4()) if key is True else key or None
         self.token: Token[Call | None] | None = None
-        # A slot that telemetry fills for itself.
+        # Slots that telemetry fills for itself.
         self.span: object = None
+        self.context: object = None
+        self.identity: object = None
 
     def open(self, method: str, headers: CIMultiDict[str], now: float) -> None:
         """Start the clock and become the current call."""
@@ -590,6 +595,15 @@ def client_of(session: aiohttp.ClientSession) -> Client | None:
     """Return the client whose session *session* is; ``None`` for one that no factory made."""
     return _CLIENTS.get(session)
 
+
+class _Done:
+    """What is awaited and has happened already; a coroutine would have to be made each time."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        return iter(())  # type: ignore[return-value] # an iterator is enough for await
+
+
+DONE: Final = _Done()
 
 CURRENT_CALL: ContextVar[Call | None] = ContextVar("platform_http_call", default=None)
 CURRENT_ATTEMPT: ContextVar[Attempt | None] = ContextVar("platform_http_attempt", default=None)

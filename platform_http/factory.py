@@ -673,6 +673,8 @@ def _deadline_propagation(
     # The headers go where baggage may go: to the client's own origin and to those listed by name.
     base_origin = None if base_url is None else Origin.of(base_url)
     propagation = Propagation(settings.telemetry.propagate_to, base_origin)
+    if not propagation.names_origins:
+        return None
     return DeadlinePropagation(
         settings.propagation, lambda origin: propagation.rights(origin).baggage
     )

@@ -33,7 +33,7 @@ class AttemptMiddleware:
         self, request: aiohttp.ClientRequest, handler: ClientHandlerType
     ) -> aiohttp.ClientResponse:
         """Make one attempt."""
-        ours = cast("AttemptRequest", request)
+        ours: AttemptRequest = request  # type: ignore[assignment] # made by our request class
         call = ours.call
         assert call is not None
         attempt = self._begin(call, request, ours)

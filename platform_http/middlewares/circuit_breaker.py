@@ -39,7 +39,7 @@ class CircuitBreakerMiddleware:
         self, request: aiohttp.ClientRequest, handler: ClientHandlerType
     ) -> aiohttp.ClientResponse:
         """Make the attempt if the circuit allows it."""
-        ours = cast("AttemptRequest", request)
+        ours: AttemptRequest = request  # type: ignore[assignment] # made by our request class
         call = ours.call
         assert call is not None
         origin = ours.origin_of(request.url)
@@ -56,7 +56,7 @@ class CircuitBreakerMiddleware:
         try:
             response = await handler(request)
         except BaseException as error:
-            made = cast("AttemptRequest", request).attempt
+            made: Attempt | None = request.attempt  # type: ignore[attr-defined] # set meanwhile
             if made is None or made.waits_for_pool:
                 # An inner layer refused, or the attempt ended in our own queue: nothing is known
                 # of the server.

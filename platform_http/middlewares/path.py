@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
@@ -32,7 +32,7 @@ class Path:
         self, request: aiohttp.ClientRequest, handler: ClientHandlerType
     ) -> Awaitable[aiohttp.ClientResponse]:
         """Send *request* down the path, and to *handler* at its end."""
-        cast("AttemptRequest", request).handler = handler
+        request.handler = handler  # type: ignore[attr-defined] # made by our request class
         return self._first(request)
 
 
@@ -44,6 +44,6 @@ def _link(middleware: ClientMiddlewareType, inner: ClientHandlerType) -> ClientH
 
 
 def _send(request: aiohttp.ClientRequest) -> Awaitable[aiohttp.ClientResponse]:
-    handler = cast("AttemptRequest", request).handler
-    assert handler is not None
-    return handler(request)
+    ours: AttemptRequest = request  # type: ignore[assignment] # made by our request class
+    assert ours.handler is not None
+    return ours.handler(request)

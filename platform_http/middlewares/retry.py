@@ -47,24 +47,60 @@ class RetryMiddleware:
         self, request: aiohttp.ClientRequest, handler: ClientHandlerType
     ) -> aiohttp.ClientResponse:
         """Make attempts until the policy stops."""
-        ours = cast("AttemptRequest", request)
+        ours: AttemptRequest = request  # type: ignore[assignment] # made by our request class
         call = ours.call
         assert call is not None
         if call.max_attempts == 1:
             return await handler(request)
-        if request.body and self._policy.may_resend(
-            request.method, idempotent=_idempotent(call, request)
-        ):
-            unfinished = await make_replayable(request)
-        else:
-            unfinished = None
+        if request.body:
+            return await self._replayed(call, request, handler)
         origin = ours.origin_of(request.url)
+        first = await self._attempt(call, request, handler)
+        response = first.response
+        if response is not None and not first.outcome.reason:
+            # Most calls end here.
+            budget = self._budgets.get(origin)
+            if not budget.untouched:
+                _Account(budget, origin, self._client.observer).earn(response)
+            return response
+        try:
+            return await self._until_stopped(call, request, handler, origin, first)
+        finally:
+            # A traceback keeps this frame; the frame must not keep the error of that traceback.
+            del first
+
+    async def _replayed(
+        self, call: Call, request: aiohttp.ClientRequest, handler: ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        """Make attempts with a body, which has to be there for each of them."""
+        unfinished = None
+        if self._policy.may_resend(request.method, idempotent=_idempotent(call, request)):
+            unfinished = await make_replayable(request)
+        origin = cast("AttemptRequest", request).origin_of(request.url)
+        try:
+            first = await self._attempt(call, request, handler)
+            try:
+                return await self._until_stopped(call, request, handler, origin, first)
+            finally:
+                del first
+        finally:
+            if unfinished is not None and not is_consumed(request):
+                unfinished.cancel()
+
+    async def _until_stopped(
+        self,
+        call: Call,
+        request: aiohttp.ClientRequest,
+        handler: ClientHandlerType,
+        origin: Origin,
+        result: _Result,
+    ) -> aiohttp.ClientResponse:
+        """Make attempts after the one that came to *result* until the policy stops."""
         account = _Account(self._budgets.get(origin), origin, self._client.observer)
         earlier: _Result | None = None
         once_spent = False
         try:
             while True:
-                result = await self._attempt(call, request, handler)
                 decision = self._decide(call, request, result, once_spent=once_spent)
                 if isinstance(decision, Resend) and not account.pay(call, result.outcome):
                     decision = Stop("budget")
@@ -78,12 +114,11 @@ class RetryMiddleware:
                 once_spent = once_spent or result.outcome.once
                 earlier = result
                 await self._wait(call, request, result.response, decision)
+                result = await self._attempt(call, request, handler)
         finally:
             account.settle(call)
-            # A traceback keeps this frame; the frame must not keep the error of that traceback.
+            # As above.
             result = earlier = final = None  # type: ignore[assignment] # the names die here
-            if unfinished is not None and not is_consumed(request):
-                unfinished.cancel()
 
     async def _attempt(
         self, call: Call, request: aiohttp.ClientRequest, handler: ClientHandlerType

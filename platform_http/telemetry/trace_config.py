@@ -7,12 +7,14 @@ application adds its own, a second one of ours stands behind them.
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import aiohttp
+from aiosignal import Signal
 
 from platform_http.call import (
     CURRENT_ATTEMPT,
+    DONE,
     UPGRADE_OPTIONS,
     BodyEnd,
     Call,
@@ -23,6 +25,7 @@ from platform_http.outcomes import error_type, is_raised_status, translate, was_
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Awaitable, Callable
     from types import SimpleNamespace
 
     from platform_http.call import Attempt, Client
@@ -46,8 +49,8 @@ def trace_config(client: Client, *, alone: bool) -> aiohttp.TraceConfig:
     # aiohttp asks for a SimpleNamespace and only ever hands the object back to the hooks.
     config = aiohttp.TraceConfig(cast("type[SimpleNamespace]", open_call))
     calls = _Calls(client)
-    config.on_request_start.append(calls.started)  # type: ignore[arg-type] # the context is our Call
-    config.on_request_end.append(calls.ended)  # type: ignore[arg-type] # the context is our Call
+    config._on_request_start = _Direct(config, calls.started)  # noqa: SLF001 - held by a canary
+    config._on_request_end = _Direct(config, calls.ended)  # noqa: SLF001 - held by a canary
     config.on_request_exception.append(calls.failed)  # type: ignore[arg-type] # the context is our Call
     if alone:
         config.on_request_exception.append(_raise_translated)
@@ -89,6 +92,24 @@ def _is_status_of(call: Call, error: BaseException) -> bool:
     return call.status == getattr(error, "status", None)
 
 
+class _Direct(Signal["aiohttp.ClientSession", Any, Any]):
+    """A signal of one receiver, which is a plain function: sending makes no coroutine.
+
+    Every call passes two of them.
+    """
+
+    __slots__ = ("_receiver",)
+
+    def __init__(self, owner: aiohttp.TraceConfig, receiver: Callable[..., None]) -> None:
+        super().__init__(owner)
+        self._receiver = receiver
+
+    def send(self, *arguments: Any) -> Awaitable[None]:  # type: ignore[override] # less than a coroutine
+        """Tell the receiver."""
+        self._receiver(*arguments)
+        return DONE
+
+
 class _Calls:
     """Hooks that run once per call."""
 
@@ -97,7 +118,7 @@ class _Calls:
         self._clock = client.loop.time
         self._looks_for_userinfo = client.settings.egress.mode == "public"
 
-    async def started(
+    def started(
         self,
         session: aiohttp.ClientSession,  # noqa: ARG002 - signature of the hook
         call: Call,
@@ -108,7 +129,7 @@ class _Calls:
             # Nobody sees it later: aiohttp makes a header of it.
             call.has_userinfo = params.url.raw_user is not None or bool(params.url.raw_password)
 
-    async def ended(
+    def ended(
         self,
         session: aiohttp.ClientSession,  # noqa: ARG002 - signature of the hook
         call: Call,

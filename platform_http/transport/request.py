@@ -47,23 +47,24 @@ class PlatformRequest(aiohttp.ClientRequest):
     proxies: ClassVar[ProxyResolver | None] = None
     egress: ClassVar[EgressGuard | None] = None
     redirects: ClassVar[RedirectGuard | None] = None
-    # Why the hop would have been refused, were the egress policy enforced.
-    denied: Refusal | None = None
-    call: Call | None = None
-    attempt: Attempt | None = None
-    on_attempt: Callable[[], None] | None = None
-    on_resend: Callable[[], None] | None = None
-    credentials: Mapping[str, str] | None = None
-    # Not aiohttp's ``proxy``: that one means HTTP, and puts the credentials into a header.
-    socks: ProxyChoice | None = None
-    handler: ClientHandlerType | None = None
-    _origin: Origin
-    _judged_url: URL
-    _tls_choice: TlsChoice | None = None
-    # What the caller and the settings gave, without what aiohttp adds.
-    _given: CIMultiDict[str] | None = None
-    _drops_expect = False
-    _is_whole = False
+    # Slots, because an instance with more than thirty attributes loses its fast dictionary, and
+    # aiohttp has two thirds of them.
+    __slots__ = (
+        "_drops_expect",
+        "_given",
+        "_is_whole",
+        "_judged_url",
+        "_origin",
+        "_tls_choice",
+        "attempt",
+        "call",
+        "credentials",
+        "denied",
+        "handler",
+        "on_attempt",
+        "on_resend",
+        "socks",
+    )
 
     # aiohttp's constructor calls the verbs below one after the other, each with what it is about.
     # A constructor of our own, which sees all arguments at once, would have to hand 20 of them on:
@@ -71,12 +72,26 @@ class PlatformRequest(aiohttp.ClientRequest):
 
     def update_host(self, url: URL) -> None:
         """Begin the hop: judge where it goes, before anything is made for it."""
+        self.attempt: Attempt | None = None
+        self.on_attempt: Callable[[], None] | None = None
+        self.on_resend: Callable[[], None] | None = None
+        self.credentials: Mapping[str, str] | None = None
+        self.handler: ClientHandlerType | None = None
+        # Why the hop would have been refused, were the egress policy enforced.
+        self.denied: Refusal | None = None
+        # Not aiohttp's ``proxy``: that one means HTTP, and puts the credentials into a header.
+        self.socks: ProxyChoice | None = None
+        self._tls_choice: TlsChoice | None = None
+        # What the caller and the settings gave, without what aiohttp adds.
+        self._given: CIMultiDict[str] | None = None
+        self._drops_expect = False
+        self._is_whole = False
         call = CURRENT_CALL.get()
         # A session without calls of its own may be used inside another client's call.
         if call is not None and call.client is not self.client:
             call = None
+        self.call: Call | None = call
         if call is not None:
-            self.call = call
             _enter_hop(call, url)
         self._judged_url = self.url
         self._origin = origin = Origin.of(url)
@@ -301,6 +316,7 @@ def request_class(
         redirects: Judges the redirects; ``None`` leaves them to aiohttp.
     """
     members = {
+        "__slots__": (),
         "client": client,
         "proxies": proxies,
         "tls": tls,

@@ -13,7 +13,7 @@ from aiohttp.client_reqrep import _CONNECTION_CLOSED_EXCEPTION
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from platform_http.call import CURRENT_CALL, BodyEnd
+from platform_http.call import CURRENT_CALL, DONE, BodyEnd
 from platform_http.concealment import ShownHeaders, ShownRequestInfo, bare, conceal
 from platform_http.errors import ResponseTooLargeError
 from platform_http.outcomes import error_type
@@ -58,6 +58,7 @@ class PlatformResponse(aiohttp.ClientResponse):
     """
 
     max_body: ClassVar[float] = math.inf
+    _small: ClassVar[float] = 0
     client: ClassVar[Client]
     attempt: Attempt | None = None
     _stream: StreamReader | None = None
@@ -112,9 +113,14 @@ class PlatformResponse(aiohttp.ClientResponse):
         """Read the whole body."""
         if self._body is None:
             assert self._stream is not None
+            stream = self._stream
             self._buffering = True
             try:
-                self._body = await self._read_bounded(self._stream)
+                if self._connection is None and self._is_small(stream):
+                    # There is nothing to wait for, and nothing left to release.
+                    self._body = stream.read_nowait()
+                else:
+                    self._body = await self._read_bounded(stream)
                 for trace in self._traces:
                     await trace.send_response_chunk_received(self.method, self.url, self._body)
             except BaseException as error:
@@ -123,10 +129,15 @@ class PlatformResponse(aiohttp.ClientResponse):
                 raise
         elif self._released:
             raise aiohttp.ClientConnectionError("Connection closed")
-        protocol = self._connection and self._connection.protocol
-        if protocol is None or not protocol.upgraded:
-            await self._wait_released()
+        if self._connection is not None:
+            protocol = self._connection.protocol
+            if protocol is None or not protocol.upgraded:
+                await self._wait_released()
         return self._body
+
+    def _is_small(self, stream: StreamReader) -> bool:
+        """Tell whether all of a body is here, and so little that no limit has to be looked at."""
+        return stream is not EMPTY_PAYLOAD and stream.is_eof() and stream.total_bytes <= self._small
 
     async def _read_bounded(self, stream: StreamReader) -> bytes:
         if self._connection is not None:
@@ -242,6 +253,11 @@ class PlatformResponse(aiohttp.ClientResponse):
             isinstance(exc_val, asyncio.CancelledError) or self._callers_timer_fired()
         ):
             self._note(exc_val)
+        if self._connection is None and self._writer is None:
+            # What aiohttp does as well, less two coroutines that find nothing to wait for.
+            self._in_context = False
+            self.release()
+            return DONE  # type: ignore[return-value] # less than a coroutine, and enough for await
         return super().__aexit__(exc_type, exc_val, exc_tb)
 
     def watch(self, attempt: Attempt) -> None:
@@ -324,5 +340,11 @@ class PlatformResponse(aiohttp.ClientResponse):
 def response_class(client: Client) -> type[PlatformResponse]:
     """Return the response class of one client."""
     limit = client.settings.response.max_body
-    members = {"client": client, "max_body": math.inf if limit is None else limit}
+    most = math.inf if limit is None else limit
+    members = {
+        "__slots__": (),
+        "client": client,
+        "max_body": most,
+        "_small": min(most, _RATIO_FROM),
+    }
     return type("PlatformResponse", (PlatformResponse,), members)
