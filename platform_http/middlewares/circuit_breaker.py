@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from platform_http.call import AttemptResponse, BodyEnd
+from platform_http.call import BodyEnd
 from platform_http.errors import CircuitOpenError, ResponseTooLargeError
 from platform_http.outcomes import of_exception
 from platform_http.policies.circuit_breaker import Refusal
@@ -65,7 +65,7 @@ class CircuitBreakerMiddleware:
                 admission.record(of_exception(error).health)
             raise
         health = of_status(response.status, self._statuses).health
-        attempt = cast("AttemptResponse", response).attempt
+        attempt: Attempt | None = response.attempt  # type: ignore[attr-defined] # of our response class
         if health is not Health.OK or attempt is None or attempt.judged:
             admission.record(health)
         else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from platform_http.errors import ConcurrencyLimitError
 from platform_http.policies.concurrency import Slot
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from platform_http.call import (
         Attempt,
         AttemptRequest,
-        AttemptResponse,
         Call,
         Client,
         Observer,
@@ -57,7 +56,7 @@ class ConcurrencyMiddleware:
         except BaseException:
             held.release()
             raise
-        attempt = cast("AttemptResponse", response).attempt
+        attempt: Attempt | None = response.attempt  # type: ignore[attr-defined] # of our response class
         if attempt is None:
             held.release()
         else:

@@ -218,13 +218,17 @@ class ClientTelemetry:
     def budget_changed(self, origin: Origin, tokens: float) -> None:
         """Show what is left of a retry budget."""
         if self._series is not None:
-            self._series.server(origin).set_budget_tokens(tokens)
+            level = self._series.server(origin).budget_tokens
+            if level is not None:
+                level.set(tokens)
 
     def concurrency_changed(self, origin: Origin, in_use: int) -> None:
         """Show how many permits are held."""
         try:
             if self._series is not None:
-                self._series.server(origin).set_concurrency_in_use(in_use)
+                level = self._series.server(origin).concurrency_in_use
+                if level is not None:
+                    level.set(in_use)
         except Exception as error:  # noqa: BLE001 - as in _guarded
             self.hook_failed("concurrency_changed", error)
 
@@ -316,15 +320,13 @@ class ClientTelemetry:
     def connection_opened(self, origin: Origin) -> None:
         """Count an active connection in."""
         if self._series is not None:
-            self._series.server(origin).add_active(1)
+            self._series.server(origin).connections.add(1, 0)
 
     def connection_idle(self, origin: Origin) -> None:
         """Count a connection as idle."""
         try:
             if self._series is not None:
-                server = self._series.server(origin)
-                server.add_active(-1)
-                server.add_idle(1)
+                self._series.server(origin).connections.add(-1, 1)
         except Exception as error:  # noqa: BLE001 - as in _guarded
             self.hook_failed("connection_idle", error)
 
@@ -332,9 +334,7 @@ class ClientTelemetry:
         """Count a connection as active again."""
         try:
             if self._series is not None:
-                server = self._series.server(origin)
-                server.add_idle(-1)
-                server.add_active(1)
+                self._series.server(origin).connections.add(1, -1)
         except Exception as error:  # noqa: BLE001 - as in _guarded
             self.hook_failed("connection_reused", error)
 
@@ -343,7 +343,7 @@ class ClientTelemetry:
         """Count a connection out and sample its lifetime."""
         if self._series is not None:
             server = self._series.server(origin)
-            (server.add_active if active else server.add_idle)(-1)
+            server.connections.add(*((-1, 0) if active else (0, -1)))
             server.connection_duration.observe(duration)
 
     def hook_failed(self, hook: str, error: Exception) -> None:

@@ -11,7 +11,7 @@ import functools
 import threading
 from typing import TYPE_CHECKING, Final
 
-from platform_http.telemetry.children import Distribution, adder, setter
+from platform_http.telemetry.children import Distribution, Level, Pair, adder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,8 +59,11 @@ class ServerSeries:
         self._circuit_states: tuple[str, ...] = ()
         self.address = address
         self.port = port
-        self.add_active = adder(metrics.open_connections.labels(*self._labels, "active"))
-        self.add_idle = adder(metrics.open_connections.labels(*self._labels, "idle"))
+        active, idle = (
+            metrics.open_connections.labels(*self._labels, state) for state in ("active", "idle")
+        )
+        self.connections = Pair(active, idle)
+        """Those that are active, and those that are idle."""
         self.connection_duration = metrics.connection_duration.labels(*self._labels)
         self.queue = metrics.time_in_queue.labels(*self._labels)
         self.connect = metrics.connect_duration.labels(*self._labels, "")
@@ -69,16 +72,16 @@ class ServerSeries:
     # read as a budget that is spent or a limit that admits nothing.
 
     @functools.cached_property
-    def set_budget_tokens(self) -> Callable[[float], None]:
-        """Show the tokens of the retry budget; nothing for ``_OTHER``."""
+    def budget_tokens(self) -> Level | None:
+        """Tokens of the retry budget; ``None`` for ``_OTHER``."""
         gauge = self._level(self._metrics.retry_budget_tokens)
-        return _show_nothing if gauge is None else setter(gauge)
+        return None if gauge is None else Level(gauge)
 
     @functools.cached_property
-    def set_concurrency_in_use(self) -> Callable[[float], None]:
-        """Show the permits of the concurrency limit that are held; nothing for ``_OTHER``."""
+    def concurrency_in_use(self) -> Level | None:
+        """Permits of the concurrency limit that are held; ``None`` for ``_OTHER``."""
         gauge = self._level(self._metrics.concurrency_in_use)
-        return _show_nothing if gauge is None else setter(gauge)
+        return None if gauge is None else Level(gauge)
 
     @functools.cached_property
     def concurrency_limit(self) -> Gauge | None:
@@ -145,10 +148,6 @@ class ServerSeries:
     def _level(self, gauge: Gauge) -> Gauge | None:
         # Many budgets or limits behind one `_OTHER` have no common level.
         return None if self.address == OTHER else gauge.labels(*self._labels)
-
-
-def _show_nothing(_: float) -> None:
-    pass
 
 
 class MethodSeries:

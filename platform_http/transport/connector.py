@@ -247,7 +247,8 @@ class _PlatformConnector(aiohttp.BaseConnector):
     ) -> None:
         if self._retired is not None and key.ssl in self._retired:
             should_close = True
-        super()._release(key, protocol, should_close=should_close)
+        # Not by super(), as in the request class.
+        aiohttp.BaseConnector._release(self, key, protocol, should_close=should_close)  # noqa: SLF001
         if isinstance(protocol, PlatformProtocol) and protocol.is_connected():
             protocol.rest()
 

@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from platform_http.transport.redirects import RedirectGuard
 
 
+# On the path of every request: Python 3.11 makes an object for each ``super()``.
+_Base = aiohttp.ClientRequest
+
+
 class PlatformRequest(aiohttp.ClientRequest):
     """One hop of a call.
 
@@ -99,7 +103,7 @@ class PlatformRequest(aiohttp.ClientRequest):
             self.denied = self.egress.admit(call, url, origin)
         if framing.splits_request_line(url):
             raise translate(ValueError("its path or query holds a space or control character"), url)
-        super().update_host(url)
+        _Base.update_host(self, url)
 
     def update_headers(self, headers: LooseHeaders | None) -> None:
         """Take the headers that the hop may carry."""
@@ -111,7 +115,7 @@ class PlatformRequest(aiohttp.ClientRequest):
             if self._lightens():
                 given = self._redirects().lighten(self._call(), given)
             headers = self._given = given
-        super().update_headers(headers)
+        _Base.update_headers(self, headers)
 
     def update_cookies(self, cookies: LooseCookies | None) -> None:
         """Take the cookies that the hop may carry."""
@@ -131,7 +135,7 @@ class PlatformRequest(aiohttp.ClientRequest):
             given = self._given
             if given and (flaw := framing.contradicts_route(given, self.url)) is not None:
                 raise self._misframed(call, flaw)
-        super().update_content_encoding(data)
+        _Base.update_content_encoding(self, data)
 
     def update_proxy(
         self,
@@ -150,11 +154,11 @@ class PlatformRequest(aiohttp.ClientRequest):
         if self._origin.scheme in TLS_SCHEMES or (proxy is not None and proxy.scheme == "https"):
             self._tls_choice = self._judge_tls(self._ssl)
             self._ssl = self.tls.choose(self._tls_choice)
-        super().update_proxy(proxy, proxy_auth, proxy_headers)
+        _Base.update_proxy(self, proxy, proxy_auth, proxy_headers)
 
     def update_expect_continue(self, expect: bool = False) -> None:
         """Look at the whole request; the constructor asks for this last, and a resend once more."""
-        super().update_expect_continue(expect and not self._drops_expect)
+        _Base.update_expect_continue(self, expect and not self._drops_expect)
         if self._is_whole:
             return
         self._is_whole = True
@@ -175,7 +179,7 @@ class PlatformRequest(aiohttp.ClientRequest):
             # The only one is ours, which does not listen to what comes now: aiohttp would make
             # three coroutines to tell it.
             self._traces = []
-        return super().send(conn)
+        return _Base.send(self, conn)
 
     def origin_of(self, url: URL) -> Origin:
         """Return the origin of *url*, which a middleware may have put in place of our own."""

@@ -34,6 +34,10 @@ _MAX_RATIO = 200
 _RATIO_FROM = 4 * 2**20
 
 
+# As in the request class.
+_Base = aiohttp.ClientResponse
+
+
 class _BodyDeadline:
     """Closes a response at the deadline of its call, unless the caller has dropped it before."""
 
@@ -96,7 +100,7 @@ class PlatformResponse(aiohttp.ClientResponse):
         """Read the headers."""
         call = CURRENT_CALL.get()
         if call is None or call.attempts or call.client is not self.client:
-            return super().start(connection)  # type: ignore[return-value] # aiohttp says less than Self
+            return _Base.start(self, connection)  # type: ignore[return-value] # aiohttp says less than Self
         return self._start_unwatched(call, connection)
 
     async def _start_unwatched(self, call: Call, connection: Connection) -> Self:
