@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol
 from weakref import WeakKeyDictionary
 
+from aiohttp import hdrs
+
 from platform_http.errors import DeadlineExceededError
 from platform_http.timers import Timers
 
@@ -517,7 +519,7 @@ class Call:
         """Start the clock and become the current call."""
         client = self.client
         self.method = method
-        self.upgrade = "Upgrade" in headers
+        self.upgrade = hdrs.UPGRADE in headers
         self.started = now
         timeout = self.options.timeout or client.total_timeout
         self.deadline = min(now + timeout, _AMBIENT_DEADLINE.get())

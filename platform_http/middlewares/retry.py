@@ -55,14 +55,20 @@ class RetryMiddleware:
         if request.body:
             return await self._replayed(call, request, handler)
         origin = ours.origin_of(request.url)
-        first = await self._attempt(call, request, handler)
-        response = first.response
-        if response is not None and not first.outcome.reason:
-            # Most calls end here.
-            budget = self._budgets.get(origin)
-            if not budget.untouched:
-                _Account(budget, origin, self._client.observer).earn(response)
-            return response
+        sent = call.sent
+        try:
+            response = await handler(request)
+        except Exception as error:  # noqa: BLE001 - every failure is classified, none is lost
+            first = _Result(of_exception(error), error=error, sent=call.sent > sent)
+        else:
+            outcome = of_status(response.status, self._statuses)
+            if not outcome.reason:
+                # Most calls end here.
+                budget = self._budgets.get(origin)
+                if not budget.untouched:
+                    _Account(budget, origin, self._client.observer).earn(response)
+                return response
+            first = _Result(outcome, response=response, sent=True)
         try:
             return await self._until_stopped(call, request, handler, origin, first)
         finally:
