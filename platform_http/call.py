@@ -355,6 +355,12 @@ class Attempt:
         self.call.sent += 1
 
     @property
+    def protocol_version(self) -> str:
+        """The version of HTTP that it was answered in, or an empty string."""
+        version = self.version
+        return "" if version is None else f"{version.major}.{version.minor}"
+
+    @property
     def waits_for_pool(self) -> bool:
         """Whether it has got no further than the queue for a connection."""
         return self.queue_started > self.queue_ended

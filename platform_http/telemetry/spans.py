@@ -7,7 +7,6 @@ known to record.
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from opentelemetry.context import get_current
@@ -200,7 +199,7 @@ class ClientSpans:
             elif attempt.cancelled:
                 attributes["platform_http.cancelled"] = True
             if attempt.version is not None:
-                attributes["network.protocol.version"] = _spelt(attempt.version)
+                attributes["network.protocol.version"] = attempt.protocol_version
             if attempt.peer is not None:
                 address, port = attempt.peer
                 attributes["network.peer.address"] = address
@@ -231,11 +230,6 @@ def exemplar(span: Span) -> dict[str, str] | None:
     if not context.trace_flags.sampled:
         return None
     return {"trace_id": f"{context.trace_id:032x}", "span_id": f"{context.span_id:016x}"}
-
-
-@functools.lru_cache(maxsize=16)
-def _spelt(version: aiohttp.HttpVersion) -> str:
-    return f"{version.major}.{version.minor}"
 
 
 def _add_phases(attributes: dict[str, AttributeValue], attempt: Attempt) -> None:

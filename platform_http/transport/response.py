@@ -64,6 +64,7 @@ class PlatformResponse(aiohttp.ClientResponse):
     max_body: ClassVar[float] = math.inf
     _small: ClassVar[float] = 0
     client: ClassVar[Client]
+    client_name: ClassVar[str] = ""
     attempt: Attempt | None = None
     _stream: StreamReader | None = None
     _call: Call | None = None
@@ -177,7 +178,7 @@ class PlatformResponse(aiohttp.ClientResponse):
         return ResponseTooLargeError(
             f"the body of the response {what} RESPONSE__MAX_BODY, {self.max_body:.0f} bytes; read "
             f"it in pieces from response.content, or change the setting for the client "
-            f"{self.client.name!r}"
+            f"{self.client_name!r}"
         )
 
     async def text(self, encoding: str | None = None, errors: str = "strict") -> str:
@@ -348,6 +349,7 @@ def response_class(client: Client) -> type[PlatformResponse]:
     members = {
         "__slots__": (),
         "client": client,
+        "client_name": client.name,
         "max_body": most,
         "_small": min(most, _RATIO_FROM),
     }
