@@ -347,7 +347,6 @@ def response_class(client: Client) -> type[PlatformResponse]:
     limit = client.settings.response.max_body
     most = math.inf if limit is None else limit
     members = {
-        "__slots__": (),
         "client": client,
         "client_name": client.name,
         "max_body": most,
