@@ -59,10 +59,8 @@ format: setup ## format and fix what can be fixed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: setup ## cost of a call over raw aiohttp, as ratios
-	$(BIN)/python -m benchmarks.call_cost
-	$(BIN)/python -m benchmarks.policy_cost
-	$(BIN)/python -m benchmarks.import_cost
+bench: setup ## what it costs, against raw aiohttp and the peers, into benchmarks/RESULTS.md; ten minutes
+	$(BIN)/python -m benchmarks.results
 
 soak: setup ## a million calls, cancels, factories and rotations, and what they leave; by hand, a few minutes
 	$(BIN)/python -m benchmarks.soak

@@ -15,15 +15,19 @@ import math
 import uuid
 from contextvars import Context, ContextVar, Token, copy_context
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol
 from weakref import WeakKeyDictionary
 
+from aiohttp import hdrs
+
 from platform_http.errors import DeadlineExceededError
+from platform_http.timers import Timers
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
 
     import aiohttp
+    from aiohttp import ClientHandlerType
     from multidict import CIMultiDict, CIMultiDictProxy
     from yarl import URL
 
@@ -48,7 +52,8 @@ class Origin(NamedTuple):
     @classmethod
     def of(cls, url: URL) -> Origin:
         """Return the origin of an absolute *url*."""
-        return cls(url.scheme, url.raw_host or "", url.port or 0)
+        # Not by its own constructor, which is a function in between.
+        return tuple.__new__(cls, (url.scheme, url.raw_host or "", url.port or 0))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,15 +232,19 @@ class Client:
 
     __slots__ = (
         "_drained",
+        "attempt_timeout",
         "budgets",
         "closing",
         "in_flight",
         "long_lived",
         "loop",
+        "max_attempts",
         "name",
         "observer",
         "places_to_note",
         "settings",
+        "timers",
+        "total_timeout",
     )
 
     def __init__(
@@ -245,6 +254,11 @@ class Client:
         self.settings = settings
         self.observer = observer
         self.loop = loop
+        self.timers = Timers(loop)
+        # Asked for by every call.
+        self.total_timeout = settings.timeout.total
+        self.attempt_timeout = settings.timeout.attempt
+        self.max_attempts = settings.retry.max_attempts if settings.retry.enabled else 1
         self.closing = False
         """New calls are refused, running ones may finish."""
         self.in_flight = 0
@@ -316,7 +330,6 @@ class Attempt:
         "number",
         "origin",
         "peer",
-        "protocol_version",
         "queue_ended",
         "queue_started",
         "record",
@@ -328,6 +341,7 @@ class Attempt:
         "started",
         "status",
         "url",
+        "version",
     )
 
     def __init__(self, call: Call, origin: Origin, method: str, url: URL, now: float) -> None:
@@ -349,7 +363,7 @@ class Attempt:
         self.peer: tuple[str, int] | None = None
         self.status = 0
         self.response_headers: CIMultiDictProxy[str] | None = None
-        self.protocol_version = ""
+        self.version: aiohttp.HttpVersion | None = None
         self.error_type = ""
         self.cancelled = False
         self.judged = False
@@ -358,14 +372,21 @@ class Attempt:
         # Slots that telemetry fills for itself.
         self.span: object = None
         self.record: object = None
-        self._when_judged: list[Callable[[Attempt], None]] = []
-        self._when_ended: list[Callable[[Attempt], None]] = []
+        # Made when somebody asks: a small response is whole before anybody can.
+        self._when_judged: list[Callable[[Attempt], None]] | None = None
+        self._when_ended: list[Callable[[Attempt], None]] | None = None
 
     def mark_sent(self, now: float) -> None:
         """From here on the server may have processed the request."""
         self.sent = True
         self.sent_at = now
         self.call.sent += 1
+
+    @property
+    def protocol_version(self) -> str:
+        """The version of HTTP that it was answered in, or an empty string."""
+        version = self.version
+        return "" if version is None else f"{version.major}.{version.minor}"
 
     @property
     def waits_for_pool(self) -> bool:
@@ -380,6 +401,8 @@ class Attempt:
         """
         if self.judged:
             callback(self)
+        elif self._when_judged is None:
+            self._when_judged = [callback]
         else:
             self._when_judged.append(callback)
 
@@ -387,6 +410,8 @@ class Attempt:
         """Run *callback* at the end of the body, whatever the end."""
         if self.body is not None:
             callback(self)
+        elif self._when_ended is None:
+            self._when_ended = [callback]
         else:
             self._when_ended.append(callback)
 
@@ -394,8 +419,8 @@ class Attempt:
         """Let the status decide: the body is complete, or no longer ours to watch."""
         if not self.judged:
             self.judged = True
-            callbacks, self._when_judged = self._when_judged, []
-            for callback in callbacks:
+            callbacks, self._when_judged = self._when_judged, None
+            for callback in callbacks or ():
                 callback(self)
 
     def end(self, body: BodyEnd, error_type: str = "") -> None:
@@ -404,8 +429,8 @@ class Attempt:
             self.body = body
             self.body_error_type = error_type
             self.judge()
-            callbacks, self._when_ended = self._when_ended, []
-            for callback in callbacks:
+            callbacks, self._when_ended = self._when_ended, None
+            for callback in callbacks or ():
                 callback(self)
 
 
@@ -414,6 +439,9 @@ class AttemptRequest(Protocol):
 
     With a hedge a call has two requests at a time, so what belongs to one of them stands here.
     """
+
+    call: Call | None
+    """The call that it is a hop of."""
 
     attempt: Attempt | None
     """The attempt that was made with it last."""
@@ -426,6 +454,12 @@ class AttemptRequest(Protocol):
 
     credentials: Mapping[str, str] | None
     """Headers of ours that authenticate it; the rest of its headers are the caller's."""
+
+    handler: ClientHandlerType | None
+    """What sends it, after all middlewares."""
+
+    def origin_of(self, url: URL) -> Origin:
+        """Return the origin of *url*, its own one at little cost."""
 
 
 class AttemptResponse(Protocol):
@@ -450,12 +484,14 @@ class Call:
     __slots__ = (
         "attempts",
         "client",
+        "context",
         "deadline",
         "ended",
         "error_type",
         "has_userinfo",
         "hops",
         "idempotency_key",
+        "identity",
         "latest",
         "method",
         "nested",
@@ -508,16 +544,18 @@ class Call:
         key = options.idempotency_key
         self.idempotency_key = str(uuid.uuid4()) if key is True else key or None
         self.token: Token[Call | None] | None = None
-        # A slot that telemetry fills for itself.
+        # Slots that telemetry fills for itself.
         self.span: object = None
+        self.context: object = None
+        self.identity: object = None
 
     def open(self, method: str, headers: CIMultiDict[str], now: float) -> None:
         """Start the clock and become the current call."""
         client = self.client
         self.method = method
-        self.upgrade = "Upgrade" in headers
+        self.upgrade = hdrs.UPGRADE in headers
         self.started = now
-        timeout = self.options.timeout or client.settings.timeout.total
+        timeout = self.options.timeout or client.total_timeout
         self.deadline = min(now + timeout, _AMBIENT_DEADLINE.get())
         outer = CURRENT_CALL.get()
         self.nested = outer is not None and outer.outcome is None
@@ -546,15 +584,15 @@ class Call:
     @property
     def max_attempts(self) -> int:
         """Attempts that the retry policy may make of this call, hops not counted."""
-        retry = self.client.settings.retry
-        if not retry.enabled or self.upgrade:
+        most = self.client.max_attempts
+        if most == 1 or self.upgrade:
             return 1
-        return self.options.max_attempts or retry.max_attempts
+        return self.options.max_attempts or most
 
     @property
     def attempt_timeout(self) -> float:
         """Seconds until an attempt's response headers; infinite when switched off."""
-        return self.options.attempt_timeout or self.client.settings.timeout.attempt
+        return self.options.attempt_timeout or self.client.attempt_timeout
 
     @contextlib.asynccontextmanager
     async def within_deadline(self) -> AsyncIterator[None]:
@@ -637,6 +675,15 @@ def client_of(session: aiohttp.ClientSession) -> Client | None:
     """Return the client whose session *session* is; ``None`` for one that no factory made."""
     return _CLIENTS.get(session)
 
+
+class _Done:
+    """What is awaited and has happened already; a coroutine would have to be made each time."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        return iter(())  # type: ignore[return-value] # an iterator is enough for await
+
+
+DONE: Final = _Done()
 
 CURRENT_CALL: ContextVar[Call | None] = ContextVar("platform_http_call", default=None)
 CURRENT_ATTEMPT: ContextVar[Attempt | None] = ContextVar("platform_http_attempt", default=None)

@@ -23,6 +23,7 @@ from platform_http.middlewares.attempt import AttemptMiddleware
 from platform_http.middlewares.circuit_breaker import CircuitBreakerMiddleware
 from platform_http.middlewares.circuits import Circuits
 from platform_http.middlewares.concurrency import ConcurrencyMiddleware
+from platform_http.middlewares.path import Path
 from platform_http.middlewares.propagation import DeadlinePropagation
 from platform_http.middlewares.retry import RetryMiddleware
 from platform_http.policies.redirect import RedirectPolicy
@@ -541,7 +542,7 @@ class SessionFactory:
             registries.limits = limits
             path.append(ConcurrencyMiddleware(client, limits))
         path.append(AttemptMiddleware(client, _deadline_propagation(settings, base_url)))
-        return path
+        return [Path(path)]
 
     def _quota(self, client: Client, make: PolicyMaker, registries: Registries) -> Quota:
         from platform_http.middlewares.rate_limit import LocalQuota  # noqa: PLC0415 - off by default
@@ -753,6 +754,8 @@ def _deadline_propagation(
     # The headers go where baggage may go: to the client's own origin and to those listed by name.
     base_origin = None if base_url is None else Origin.of(base_url)
     propagation = Propagation(settings.telemetry.propagate_to, base_origin)
+    if not propagation.names_origins:
+        return None
     return DeadlinePropagation(
         settings.propagation, lambda origin: propagation.rights(origin).baggage
     )

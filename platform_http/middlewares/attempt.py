@@ -6,7 +6,7 @@ import asyncio
 import math
 from typing import TYPE_CHECKING, cast
 
-from platform_http.call import CURRENT_ATTEMPT, CURRENT_CALL, Attempt, AttemptResponse, Origin
+from platform_http.call import Attempt, AttemptResponse
 from platform_http.errors import AttemptTimeoutError, FactoryClosedError
 from platform_http.outcomes import error_type, translate
 
@@ -33,12 +33,25 @@ class AttemptMiddleware:
         self, request: aiohttp.ClientRequest, handler: ClientHandlerType
     ) -> aiohttp.ClientResponse:
         """Make one attempt."""
-        call = CURRENT_CALL.get()
+        ours: AttemptRequest = request  # type: ignore[assignment] # made by our request class
+        call = ours.call
         assert call is not None
-        attempt = self._begin(call, request)
-        token = CURRENT_ATTEMPT.set(attempt)
+        attempt = self._begin(call, request, ours)
+        limit = math.inf if call.upgrade else attempt.started + call.attempt_timeout
+        when = min(limit, call.deadline)
+        timeout = None if when == math.inf else self._client.timers.timeout(when)
         try:
-            response = await self._bounded(attempt, request, handler)
+            try:
+                response = await handler(request)
+            except asyncio.CancelledError:
+                if timeout is not None:
+                    stopped, timeout = timeout, None
+                    if stopped.stop():
+                        raise self._expired(call, limit) from None
+                raise
+            finally:
+                if timeout is not None:
+                    timeout.stop()
         except BaseException as error:  # noqa: BLE001 - reported whatever it is, and raised again
             public = self._failure(attempt, request, error)
             try:
@@ -48,26 +61,23 @@ class AttemptMiddleware:
             finally:
                 # A traceback keeps this frame; the frame must not keep the error.
                 del public
-        finally:
-            CURRENT_ATTEMPT.reset(token)
         attempt.ended = self._client.loop.time()
         attempt.status = response.status
         attempt.response_headers = response.headers
-        if response.version is not None:
-            attempt.protocol_version = f"{response.version.major}.{response.version.minor}"
+        attempt.version = response.version
         self._client.observer.attempt_ended(attempt)
         cast("AttemptResponse", response).watch(attempt)
         return response
 
-    def _begin(self, call: Call, request: aiohttp.ClientRequest) -> Attempt:
+    def _begin(self, call: Call, request: aiohttp.ClientRequest, ours: AttemptRequest) -> Attempt:
         client = self._client
         if request.session.closed:
             raise self._closed_error(call)
         now = client.loop.time()
         if now >= call.deadline:
             raise call.deadline_exceeded()
-        attempt = Attempt(call, Origin.of(request.url), request.method, request.url, now)
-        ours = cast("AttemptRequest", request)
+        url = request.url
+        attempt = Attempt(call, ours.origin_of(url), request.method, url, now)
         ours.attempt = attempt
         if ours.on_attempt is not None:
             ours.on_attempt()
@@ -78,24 +88,6 @@ class AttemptMiddleware:
             self._propagation.write(attempt, request)
         client.observer.attempt_started(attempt, request)
         return attempt
-
-    async def _bounded(
-        self, attempt: Attempt, request: aiohttp.ClientRequest, handler: ClientHandlerType
-    ) -> aiohttp.ClientResponse:
-        call = attempt.call
-        limit = math.inf if call.upgrade else attempt.started + call.attempt_timeout
-        when = min(limit, call.deadline)
-        if when == math.inf:
-            return await handler(request)
-        timer = asyncio.timeout_at(when)
-        try:
-            async with timer:
-                return await handler(request)
-        except TimeoutError as error:
-            # aiohttp's own timeouts are TimeoutErrors too; ours is the bare one of this timer.
-            if type(error) is not TimeoutError or not timer.expired():
-                raise
-            raise self._expired(call, limit) from None
 
     def _expired(self, call: Call, limit: float) -> Exception:
         if call.deadline <= limit:

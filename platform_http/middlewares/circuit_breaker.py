@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from platform_http.call import CURRENT_CALL, AttemptResponse, BodyEnd, Origin
+from platform_http.call import BodyEnd
 from platform_http.errors import CircuitOpenError, ResponseTooLargeError
 from platform_http.outcomes import of_exception
 from platform_http.policies.circuit_breaker import Refusal
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import aiohttp
     from aiohttp import ClientHandlerType
 
-    from platform_http.call import Attempt, AttemptRequest, Call, Client
+    from platform_http.call import Attempt, AttemptRequest, Call, Client, Origin
     from platform_http.policies.circuit_breaker import CircuitBreaker, Permit
     from platform_http.policies.registry import LruRegistry
 
@@ -39,9 +39,10 @@ class CircuitBreakerMiddleware:
         self, request: aiohttp.ClientRequest, handler: ClientHandlerType
     ) -> aiohttp.ClientResponse:
         """Make the attempt if the circuit allows it."""
-        call = CURRENT_CALL.get()
+        ours: AttemptRequest = request  # type: ignore[assignment] # made by our request class
+        call = ours.call
         assert call is not None
-        origin = Origin.of(request.url)
+        origin = ours.origin_of(request.url)
         admission = self._breakers.get(origin).admit()
         if isinstance(admission, Refusal):
             raise self._refused(call, origin, admission)
@@ -49,14 +50,13 @@ class CircuitBreakerMiddleware:
             self._client.observer.rejected(
                 call, origin, CircuitOpenError.error_type, enforced=False
             )
-        ours = cast("AttemptRequest", request)
         ours.attempt = None
         # How long an attempt takes is counted without its wait for a place among the others.
         ours.on_attempt = admission.begin
         try:
             response = await handler(request)
         except BaseException as error:
-            made = cast("AttemptRequest", request).attempt
+            made: Attempt | None = request.attempt  # type: ignore[attr-defined] # set meanwhile
             if made is None or made.waits_for_pool:
                 # An inner layer refused, or the attempt ended in our own queue: nothing is known
                 # of the server.
@@ -65,7 +65,7 @@ class CircuitBreakerMiddleware:
                 admission.record(of_exception(error).health)
             raise
         health = of_status(response.status, self._statuses).health
-        attempt = cast("AttemptResponse", response).attempt
+        attempt: Attempt | None = response.attempt  # type: ignore[attr-defined] # of our response class
         if health is not Health.OK or attempt is None or attempt.judged:
             admission.record(health)
         else:

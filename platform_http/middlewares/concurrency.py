@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from platform_http.call import CURRENT_CALL, AttemptResponse, Origin
 from platform_http.errors import ConcurrencyLimitError
 from platform_http.policies.concurrency import Slot
 
@@ -14,7 +13,14 @@ if TYPE_CHECKING:
     import aiohttp
     from aiohttp import ClientHandlerType
 
-    from platform_http.call import Attempt, Call, Client
+    from platform_http.call import (
+        Attempt,
+        AttemptRequest,
+        Call,
+        Client,
+        Observer,
+        Origin,
+    )
     from platform_http.policies.concurrency import ConcurrencyLimit
     from platform_http.policies.registry import LruRegistry
 
@@ -36,30 +42,25 @@ class ConcurrencyMiddleware:
         self, request: aiohttp.ClientRequest, handler: ClientHandlerType
     ) -> aiohttp.ClientResponse:
         """Make the attempt when it is its turn."""
-        call = CURRENT_CALL.get()
+        ours: AttemptRequest = request  # type: ignore[assignment] # made by our request class
+        call = ours.call
         assert call is not None
-        origin = Origin.of(request.url)
+        origin = ours.origin_of(request.url)
         limit = self._limits.get(origin)
-        slot = await self._enter(call, origin, limit)
+        slot = limit.take() or await self._enter(call, origin, limit)
         if slot is None:
             return await handler(request)
-        observer = self._client.observer
-        observer.concurrency_changed(origin, limit.in_use)
-
-        def release(_: Attempt | None = None) -> None:
-            slot.release()
-            observer.concurrency_changed(origin, limit.in_use)
-
+        held = _Held(slot, limit, origin, self._client.observer)
         try:
             response = await handler(request)
         except BaseException:
-            release()
+            held.release()
             raise
-        attempt = cast("AttemptResponse", response).attempt
+        attempt: Attempt | None = response.attempt  # type: ignore[attr-defined] # of our response class
         if attempt is None:
-            release()
+            held.release()
         else:
-            attempt.when_ended(release)
+            attempt.when_ended(held.release)
         return response
 
     async def _enter(self, call: Call, origin: Origin, limit: ConcurrencyLimit) -> Slot | None:
@@ -109,3 +110,23 @@ class ConcurrencyMiddleware:
             f"flight {why}; see CONCURRENCY__LIMIT and CONCURRENCY__QUEUE",
             attempts=call.sent,
         )
+
+
+class _Held:
+    """A slot, from when it is taken until the body has ended, with what shows it."""
+
+    __slots__ = ("_limit", "_observer", "_origin", "_slot")
+
+    def __init__(
+        self, slot: Slot, limit: ConcurrencyLimit, origin: Origin, observer: Observer
+    ) -> None:
+        self._slot = slot
+        self._limit = limit
+        self._origin = origin
+        self._observer = observer
+        observer.concurrency_changed(origin, limit.in_use)
+
+    def release(self, _: Attempt | None = None) -> None:
+        """Give the slot back."""
+        self._slot.release()
+        self._observer.concurrency_changed(self._origin, self._limit.in_use)

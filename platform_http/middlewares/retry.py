@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, cast
 
-from platform_http.call import CURRENT_CALL, AttemptResponse, BodyEnd, Origin
+from platform_http.call import AttemptResponse, BodyEnd
 from platform_http.errors import DeadlineExceededError, PoolTimeoutError, RequestRejectedError
 from platform_http.middlewares.replay import make_replayable
 from platform_http.middlewares.resend import announce, is_consumed, make_way
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import aiohttp
     from aiohttp import ClientHandlerType
 
-    from platform_http.call import Attempt, Call, Client, Observer
+    from platform_http.call import Attempt, AttemptRequest, Call, Client, Observer, Origin
     from platform_http.policies.outcome import Outcome
     from platform_http.policies.registry import LruRegistry
     from platform_http.policies.retry import RetryPolicy
@@ -47,23 +47,66 @@ class RetryMiddleware:
         self, request: aiohttp.ClientRequest, handler: ClientHandlerType
     ) -> aiohttp.ClientResponse:
         """Make attempts until the policy stops."""
-        call = CURRENT_CALL.get()
+        ours: AttemptRequest = request  # type: ignore[assignment] # made by our request class
+        call = ours.call
         assert call is not None
         if call.max_attempts == 1:
             return await handler(request)
-        if request.body and self._policy.may_resend(
-            request.method, idempotent=_idempotent(call, request)
-        ):
-            unfinished = await make_replayable(request)
+        if request.body:
+            return await self._replayed(call, request, handler)
+        origin = ours.origin_of(request.url)
+        sent = call.sent
+        try:
+            response = await handler(request)
+        except Exception as error:  # noqa: BLE001 - every failure is classified, none is lost
+            first = _Result(of_exception(error), error=error, sent=call.sent > sent)
         else:
-            unfinished = None
-        origin = Origin.of(request.url)
+            outcome = of_status(response.status, self._statuses)
+            if not outcome.reason:
+                # Most calls end here.
+                budget = self._budgets.get(origin)
+                if not budget.untouched:
+                    _Account(budget, origin, self._client.observer).earn(response)
+                return response
+            first = _Result(outcome, response=response, sent=True)
+        try:
+            return await self._until_stopped(call, request, handler, origin, first)
+        finally:
+            # A traceback keeps this frame; the frame must not keep the error of that traceback.
+            del first
+
+    async def _replayed(
+        self, call: Call, request: aiohttp.ClientRequest, handler: ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        """Make attempts with a body, which has to be there for each of them."""
+        unfinished = None
+        if self._policy.may_resend(request.method, idempotent=_idempotent(call, request)):
+            unfinished = await make_replayable(request)
+        origin = cast("AttemptRequest", request).origin_of(request.url)
+        try:
+            first = await self._attempt(call, request, handler)
+            try:
+                return await self._until_stopped(call, request, handler, origin, first)
+            finally:
+                del first
+        finally:
+            if unfinished is not None and not is_consumed(request):
+                unfinished.cancel()
+
+    async def _until_stopped(
+        self,
+        call: Call,
+        request: aiohttp.ClientRequest,
+        handler: ClientHandlerType,
+        origin: Origin,
+        result: _Result,
+    ) -> aiohttp.ClientResponse:
+        """Make attempts after the one that came to *result* until the policy stops."""
         account = _Account(self._budgets.get(origin), origin, self._client.observer)
         earlier: _Result | None = None
         once_spent = False
         try:
             while True:
-                result = await self._attempt(call, request, handler)
                 decision = self._decide(call, request, result, once_spent=once_spent)
                 if isinstance(decision, Resend) and not account.pay(call, result.outcome):
                     decision = Stop("budget")
@@ -77,12 +120,11 @@ class RetryMiddleware:
                 once_spent = once_spent or result.outcome.once
                 earlier = result
                 await self._wait(call, request, result.response, decision)
+                result = await self._attempt(call, request, handler)
         finally:
             account.settle(call)
-            # A traceback keeps this frame; the frame must not keep the error of that traceback.
+            # As above.
             result = earlier = final = None  # type: ignore[assignment] # the names die here
-            if unfinished is not None and not is_consumed(request):
-                unfinished.cancel()
 
     async def _attempt(
         self, call: Call, request: aiohttp.ClientRequest, handler: ClientHandlerType

@@ -377,7 +377,9 @@ class CircuitBreaker:
             window.add_failed()
         if is_slow:
             window.add_slow()
-        if self._forced is None and (self._too_many_failed() or self._too_slow(now)):
+        if self._forced is None and (
+            (window.failed and self._too_many_failed()) or self._too_slow(now)
+        ):
             self._open(now)
 
     def _judge_probe(self, now: float, *, is_good: bool) -> None:

@@ -80,6 +80,13 @@ class ConcurrencyLimit:
         """Whether a new limit would behave the same; nobody waits while a slot is free."""
         return not self.in_use
 
+    def take(self) -> Slot | None:
+        """Return a slot if one is free; nobody waits then, so nobody is overtaken."""
+        if self.in_use < self._limit:
+            self.in_use += 1
+            return Slot(self._vacate)
+        return None
+
     def enter(self, wake: Callable[[], None]) -> Slot | Ticket | None:
         """Return a slot, or a place in the queue, or ``None`` when the queue is full.
 
@@ -88,9 +95,9 @@ class ConcurrencyLimit:
                 it; not called for a slot that is free at once, nor after the ticket was left. It
                 must not raise, and should only schedule what goes on with the slot.
         """
-        if self.in_use < self._limit:
-            self.in_use += 1
-            return Slot(self._vacate)
+        slot = self.take()
+        if slot is not None:
+            return slot
         if len(self._waiting) >= self._bound:
             return None
         ticket = Ticket(self._abandon)

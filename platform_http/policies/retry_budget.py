@@ -41,6 +41,7 @@ class RetryBudget:
         "_cost_timeout",
         "_counted_at",
         "_refund",
+        "_spent",
         "_tokens",
         "_trickle",
     )
@@ -62,6 +63,7 @@ class RetryBudget:
         self._trickle = trickle
         self._clock = clock
         self._tokens = capacity
+        self._spent = False
         self._counted_at = clock()
 
     @property
@@ -74,7 +76,15 @@ class RetryBudget:
     def full(self) -> bool:
         """Whether a new budget would behave the same."""
         self._count_trickle()
-        return self._tokens >= self._capacity
+        if self._tokens < self._capacity:
+            return False
+        self._spent = False
+        return True
+
+    @property
+    def untouched(self) -> bool:
+        """Whether nothing was spent since it was last seen :attr:`full`, at no cost to ask."""
+        return not self._spent
 
     def spend(self, *, timeout: bool) -> float | None:
         """Pay for one resend or hedge.
@@ -91,6 +101,7 @@ class RetryBudget:
         if self._tokens < cost:
             return None
         self._tokens -= cost
+        self._spent = True
         return cost
 
     def succeeded(self, last_cost: float) -> None:

@@ -13,7 +13,7 @@ from platform_http.telemetry.logging import LOGGER, FailureLog, log_circuit_chan
 from platform_http.telemetry.metrics import multiprocess_mode
 from platform_http.telemetry.propagation import Propagation
 from platform_http.telemetry.series import ClientSeries, observed
-from platform_http.telemetry.spans import CallSpan, ClientSpans, exemplar
+from platform_http.telemetry.spans import ClientSpans, exemplar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -119,52 +119,64 @@ class ClientTelemetry:
             if _is_instrumented():
                 _warn_of_double_spans()
 
-    @_guarded
+    # What every call passes through guards itself: the wrapper costs as much as what it wraps.
+
     def call_started(self, call: Call) -> None:
         """Start the call's span."""
-        if self._spans is not None:
-            self._spans.call_started(call)
+        try:
+            if self._spans is not None:
+                self._spans.call_started(call)
+        except Exception as error:  # noqa: BLE001 - as in _guarded
+            self.hook_failed("call_started", error)
 
-    @_guarded
     def call_ended(self, call: Call) -> None:
         """End the call's span, sample the call, log its failure."""
         try:
-            if self._series is not None:
-                self._count(self._series, call)
-        finally:
-            if self._spans is not None:
-                self._spans.call_ended(call)
-            if call.outcome in ("error", "rejected"):
-                self._failures.record(call)
+            try:
+                if self._series is not None:
+                    self._count(self._series, call)
+            finally:
+                if self._spans is not None and call.span is not None:
+                    self._spans.call_ended(call, cast("Span", call.span))
+                if call.outcome in ("error", "rejected"):
+                    self._failures.record(call)
+        except Exception as error:  # noqa: BLE001 - as in _guarded
+            self.hook_failed("call_ended", error)
 
-    @_guarded
     def attempt_started(self, attempt: Attempt, request: aiohttp.ClientRequest) -> None:
         """Count the attempt in, start its span and write the trace onto *request*."""
-        if self._series is None and self._spans is None:
+        series, spans = self._series, self._spans
+        if series is None and spans is None:
             return
-        key = (attempt.method, attempt.origin, attempt.call.options.url_template)
-        record = self._records.get(key) or self._new_record(attempt, key)
         try:
-            if record.series is not None:
-                record.series.started()
-                attempt.record = record.series
-        finally:
-            if self._spans is not None and record.shape is not None:
-                self._spans.attempt_started(attempt, record.shape, request)
+            key = (attempt.method, attempt.origin, attempt.call.options.url_template)
+            record = self._records.get(key) or self._new_record(attempt, key)
+            try:
+                if record.series is not None:
+                    record.series.started()
+                    attempt.record = record.series
+            finally:
+                if spans is not None and record.shape is not None:
+                    spans.attempt_started(attempt, record.shape, request)
+        except Exception as error:  # noqa: BLE001 - as in _guarded
+            self.hook_failed("attempt_started", error)
 
-    @_guarded
     def attempt_ended(self, attempt: Attempt) -> None:
         """Count the attempt out, sample it and its phases, end its span."""
-        if self._series is None and self._spans is None:
-            return
-        error_type = attempt.error_type or (str(attempt.status) if attempt.status >= 400 else "")
-        series = cast("AttemptSeries | None", attempt.record)
         try:
-            if series is not None:
-                series.ended(attempt, error_type, self._exemplar(attempt.span))
-        finally:
-            if self._spans is not None:
-                self._spans.attempt_ended(attempt, error_type)
+            span, status = attempt.span, attempt.status
+            error_type = attempt.error_type or (str(status) if status >= 400 else "")
+            series = cast("AttemptSeries | None", attempt.record)
+            try:
+                if series is not None:
+                    series.ended(
+                        attempt, error_type, None if span is None else self._exemplar(span)
+                    )
+            finally:
+                if self._spans is not None and span is not None:
+                    self._spans.attempt_ended(attempt, cast("Span", span), error_type)
+        except Exception as error:  # noqa: BLE001 - as in _guarded
+            self.hook_failed("attempt_ended", error)
 
     @_guarded
     def resent(self, attempt: Attempt, reason: str, delay: float) -> None:
@@ -209,17 +221,19 @@ class ClientTelemetry:
     def budget_changed(self, origin: Origin, tokens: float) -> None:
         """Show what is left of a retry budget."""
         if self._series is not None:
-            gauge = self._series.server(origin).budget_tokens
-            if gauge is not None:
-                gauge.set(tokens)
+            level = self._series.server(origin).budget_tokens
+            if level is not None:
+                level.set(tokens)
 
-    @_guarded
     def concurrency_changed(self, origin: Origin, in_use: int) -> None:
         """Show how many permits are held."""
-        if self._series is not None:
-            gauge = self._series.server(origin).concurrency_in_use
-            if gauge is not None:
-                gauge.set(in_use)
+        try:
+            if self._series is not None:
+                level = self._series.server(origin).concurrency_in_use
+                if level is not None:
+                    level.set(in_use)
+        except Exception as error:  # noqa: BLE001 - as in _guarded
+            self.hook_failed("concurrency_changed", error)
 
     @_guarded
     def concurrency_waited(self, seconds: float) -> None:
@@ -323,30 +337,30 @@ class ClientTelemetry:
     def connection_opened(self, origin: Origin) -> None:
         """Count an active connection in."""
         if self._series is not None:
-            self._series.server(origin).active.inc()
+            self._series.server(origin).connections.add(1, 0)
 
-    @_guarded
     def connection_idle(self, origin: Origin) -> None:
         """Count a connection as idle."""
-        if self._series is not None:
-            server = self._series.server(origin)
-            server.active.dec()
-            server.idle.inc()
+        try:
+            if self._series is not None:
+                self._series.server(origin).connections.add(-1, 1)
+        except Exception as error:  # noqa: BLE001 - as in _guarded
+            self.hook_failed("connection_idle", error)
 
-    @_guarded
     def connection_reused(self, origin: Origin) -> None:
         """Count a connection as active again."""
-        if self._series is not None:
-            server = self._series.server(origin)
-            server.idle.dec()
-            server.active.inc()
+        try:
+            if self._series is not None:
+                self._series.server(origin).connections.add(1, -1)
+        except Exception as error:  # noqa: BLE001 - as in _guarded
+            self.hook_failed("connection_reused", error)
 
     @_guarded
     def connection_closed(self, origin: Origin, *, active: bool, duration: float) -> None:
         """Count a connection out and sample its lifetime."""
         if self._series is not None:
             server = self._series.server(origin)
-            (server.active if active else server.idle).dec()
+            server.connections.add(*((-1, 0) if active else (0, -1)))
             server.connection_duration.observe(duration)
 
     def hook_failed(self, hook: str, error: Exception) -> None:
@@ -391,8 +405,8 @@ class ClientTelemetry:
         return record
 
     def _count(self, series: ClientSeries, call: Call) -> None:
-        span = call.span.span if isinstance(call.span, CallSpan) else None
-        series.operation(call.options.operation or "").count(call, self._exemplar(span))
+        exemplar = None if call.span is None else self._exemplar(call.span)
+        series.operation(call.options.operation or "").count(call, exemplar)
         if call.request_body_size is not None or call.response_body_size is not None:
             method = series.method(call.method)
             if call.request_body_size is not None:
@@ -401,9 +415,7 @@ class ClientTelemetry:
                 method.response_body_size.observe(call.response_body_size)
 
     def _exemplar(self, span: object) -> dict[str, str] | None:
-        if span is None or not self._exemplars:
-            return None
-        return exemplar(cast("Span", span))
+        return exemplar(cast("Span", span)) if self._exemplars else None
 
 
 def _is_instrumented() -> bool:

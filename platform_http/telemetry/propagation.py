@@ -60,6 +60,12 @@ class Propagation:
         self._propagator: TextMapPropagator | None = None
         self._is_default = False
 
+    @property
+    def names_origins(self) -> bool:
+        """Whether any origin may be told more than of the trace."""
+        named = self._origins or self._hosts or self._suffixes
+        return bool(named) or (self._every and self._base_origin is not None)
+
     def rights(self, origin: Origin) -> Rights:
         """Return what *origin* may be told."""
         named = (

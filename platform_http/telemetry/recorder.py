@@ -6,14 +6,14 @@ import heapq
 import time
 from collections import deque
 from itertools import count
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from opentelemetry import trace
 
 from platform_http.telemetry.observer import ClientTelemetry
-from platform_http.telemetry.spans import CallSpan
 
 if TYPE_CHECKING:
+    from opentelemetry.context import Context
     from opentelemetry.trace import Span
 
     from platform_http.call import Call, CallOutcome
@@ -150,8 +150,8 @@ def _recorded(call: Call, duration: float) -> RecordedCall:
 
 def _trace_id(call: Call) -> str:
     span: Span | None = None
-    if isinstance(call.span, CallSpan):
-        span = trace.get_current_span(call.span.context)
+    if call.context is not None:
+        span = trace.get_current_span(cast("Context", call.context))
     if call.latest is not None and isinstance(call.latest.span, trace.Span):
         # Without a call span and a surrounding one, each attempt is a trace of its own.
         span = call.latest.span

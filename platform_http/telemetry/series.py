@@ -11,7 +11,11 @@ import functools
 import threading
 from typing import TYPE_CHECKING, Final
 
+from platform_http.telemetry.children import Distribution, Level, Pair, adder
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from prometheus_client import Counter, Gauge, Histogram
 
     from platform_http.call import Attempt, Call, Origin
@@ -29,6 +33,7 @@ _OBSERVED_STATES: Final = tuple(f"{state}{_OBSERVED}" for state in _CIRCUIT_STAT
 _HEDGE_RESULTS: Final = ("won", "lost", "denied")
 _RESULTS: Final = ("success", "failure")
 _MAX_SERVERS: Final = 100
+_MAX_ORIGINS: Final = 1024
 _MAX_OPERATIONS: Final = 200
 _MAX_TEMPLATES: Final = 200
 
@@ -54,8 +59,11 @@ class ServerSeries:
         self._circuit_states: tuple[str, ...] = ()
         self.address = address
         self.port = port
-        self.active = metrics.open_connections.labels(*self._labels, "active")
-        self.idle = metrics.open_connections.labels(*self._labels, "idle")
+        active, idle = (
+            metrics.open_connections.labels(*self._labels, state) for state in ("active", "idle")
+        )
+        self.connections = Pair(active, idle)
+        """Those that are active, and those that are idle."""
         self.connection_duration = metrics.connection_duration.labels(*self._labels)
         self.queue = metrics.time_in_queue.labels(*self._labels)
         self.connect = metrics.connect_duration.labels(*self._labels, "")
@@ -64,14 +72,16 @@ class ServerSeries:
     # read as a budget that is spent or a limit that admits nothing.
 
     @functools.cached_property
-    def budget_tokens(self) -> Gauge | None:
+    def budget_tokens(self) -> Level | None:
         """Tokens of the retry budget; ``None`` for ``_OTHER``."""
-        return self._level(self._metrics.retry_budget_tokens)
+        gauge = self._level(self._metrics.retry_budget_tokens)
+        return None if gauge is None else Level(gauge)
 
     @functools.cached_property
-    def concurrency_in_use(self) -> Gauge | None:
+    def concurrency_in_use(self) -> Level | None:
         """Permits of the concurrency limit that are held; ``None`` for ``_OTHER``."""
-        return self._level(self._metrics.concurrency_in_use)
+        gauge = self._level(self._metrics.concurrency_in_use)
+        return None if gauge is None else Level(gauge)
 
     @functools.cached_property
     def concurrency_limit(self) -> Gauge | None:
@@ -144,9 +154,9 @@ class MethodSeries:
     """What is counted per request method."""
 
     def __init__(self, metrics: Metrics, client: str, method: str) -> None:
-        self.request_body_size = metrics.request_body_size.labels(client, method)
-        self.response_body_size = metrics.response_body_size.labels(client, method)
-        self.time_to_first_byte = metrics.time_to_first_byte.labels(client, method)
+        self.request_body_size = Distribution(metrics.request_body_size.labels(client, method))
+        self.response_body_size = Distribution(metrics.response_body_size.labels(client, method))
+        self.time_to_first_byte = Distribution(metrics.time_to_first_byte.labels(client, method))
 
 
 class OperationSeries:
@@ -156,8 +166,8 @@ class OperationSeries:
         self._metrics = metrics
         self._client = client
         self._operation = operation
-        self._calls: dict[tuple[str, str], Counter] = {}
-        self._durations: dict[str, Histogram] = {}
+        self._calls: dict[tuple[str, str], Callable[[float], None]] = {}
+        self._durations: dict[str, Distribution] = {}
         # An SLO's numerator that does not exist yet hides the first burn.
         for outcome in ("success", "error", "rejected"):
             self._counter(outcome, "")
@@ -166,22 +176,22 @@ class OperationSeries:
     def count(self, call: Call, exemplar: dict[str, str] | None) -> None:
         """Count *call*, which has ended."""
         outcome = call.outcome or "error"
-        counter = self._calls.get((outcome, call.error_type))
-        if counter is None:
-            counter = self._counter(outcome, call.error_type)
-        counter.inc()
+        add = self._calls.get((outcome, call.error_type))
+        if add is None:
+            add = self._counter(outcome, call.error_type)
+        add(1)
         duration = self._durations.get(outcome) or self._duration(outcome)
         duration.observe(call.ended - call.started, exemplar)
 
-    def _counter(self, outcome: str, error_type: str) -> Counter:
+    def _counter(self, outcome: str, error_type: str) -> Callable[[float], None]:
         child = self._metrics.calls.labels(self._client, self._operation, outcome, error_type)
-        self._calls[outcome, error_type] = child
-        return child
+        add = self._calls[outcome, error_type] = adder(child)
+        return add
 
-    def _duration(self, outcome: str) -> Histogram:
+    def _duration(self, outcome: str) -> Distribution:
         child = self._metrics.call_duration.labels(self._client, self._operation, outcome)
-        self._durations[outcome] = child
-        return child
+        duration = self._durations[outcome] = Distribution(child)
+        return duration
 
 
 class AttemptSeries:
@@ -192,19 +202,19 @@ class AttemptSeries:
     ) -> None:
         self._client = client
         self._method_series = client.method(method)
-        self._durations: dict[tuple[int, str], Histogram] = {}
+        self._durations: dict[tuple[int, str], Distribution] = {}
         self._labels = (client.name, method, server.address, server.port, template)
-        self._active: Gauge = client.metrics.active_requests.labels(*self._labels[:4])
+        self._add_active = adder(client.metrics.active_requests.labels(*self._labels[:4]))
         self.server = server
 
     def started(self) -> None:
         """Count an attempt in."""
-        self._active.inc()
+        self._add_active(1)
 
     def ended(self, attempt: Attempt, error_type: str, exemplar: dict[str, str] | None) -> None:
         """Count *attempt* out, with its duration and its phases."""
         # First of all, so that the gauge stays balanced whatever fails below.
-        self._active.dec()
+        self._add_active(-1)
         duration = self._durations.get((attempt.status, error_type))
         if duration is None:
             duration = self._duration(attempt.status, error_type)
@@ -228,12 +238,12 @@ class AttemptSeries:
         elif attempt.connect_started and error_type:
             self.server.connect_failed(error_type, attempt.ended - attempt.connect_started)
 
-    def _duration(self, status: int, error_type: str) -> Histogram:
+    def _duration(self, status: int, error_type: str) -> Distribution:
         child = self._client.metrics.request_duration.labels(
             *self._labels, str(status) if status else "", error_type
         )
-        self._durations[status, error_type] = child
-        return child
+        duration = self._durations[status, error_type] = Distribution(child)
+        return duration
 
 
 class ClientSeries:
@@ -244,6 +254,8 @@ class ClientSeries:
         self.name = name
         self._lock = threading.Lock()
         self._servers: dict[tuple[str, int], ServerSeries] = {}
+        # A shortcut to them, which may be given up at any time.
+        self._by_origin: dict[Origin, ServerSeries] = {}
         self._templates: set[str] = set()
         self._methods: dict[str, MethodSeries] = {}
         self._operations: dict[str, OperationSeries] = {}
@@ -303,8 +315,13 @@ class ClientSeries:
 
     def server(self, origin: Origin) -> ServerSeries:
         """Return the series of the server at *origin*."""
-        series = self._servers.get(origin[1:])
-        return series or self._new_server(origin)
+        series = self._by_origin.get(origin)
+        if series is None:
+            series = self._servers.get(origin[1:]) or self._new_server(origin)
+            if len(self._by_origin) >= _MAX_ORIGINS:
+                self._by_origin.clear()
+            self._by_origin[origin] = series
+        return series
 
     def method(self, method: str) -> MethodSeries:
         """Return the series of *method*."""

@@ -10,9 +10,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from opentelemetry.context import get_current
-from opentelemetry.trace import SpanKind, Status, StatusCode, set_span_in_context
+from opentelemetry.trace import (
+    NoOpTracer,
+    ProxyTracer,
+    SpanKind,
+    Status,
+    StatusCode,
+    get_current_span,
+    set_span_in_context,
+)
 
 from platform_http.telemetry.redaction import UrlRedaction
+from platform_http.telemetry.sdk import drops_children, put
 from platform_http.telemetry.series import OTHER, known_method
 
 if TYPE_CHECKING:
@@ -27,7 +36,7 @@ if TYPE_CHECKING:
     from platform_http.settings import TelemetrySettings
     from platform_http.telemetry.propagation import Propagation, Rights
 
-    AttributeValue = str | int | float | bool | list[str]
+    AttributeValue = str | int | float | bool | tuple[str, ...]
 
 _FAILED: Final = Status(StatusCode.ERROR)
 # Never captured, whatever the settings ask for.
@@ -40,14 +49,10 @@ class SpanShape(NamedTuple):
 
     name: str
     attributes: dict[str, AttributeValue]
+    """What samplers may decide by."""
+    details: dict[str, AttributeValue]
+    """What only a recorded span needs."""
     rights: Rights
-
-
-class CallSpan(NamedTuple):
-    """The span of a call, if it has one, and the parent of its attempts."""
-
-    span: Span | None
-    context: Context
 
 
 class ClientSpans:
@@ -72,12 +77,13 @@ class ClientSpans:
         can_resend: bool,
     ) -> None:
         self._client = client
+        self._tracer: Tracer | None = tracer
         self._start_span = tracer.start_span
+        self._drops_children = False
         self._propagation = propagation
         self._redact = UrlRedaction(settings.redact_query)
         self._always = settings.call_span == "always"
         self._by_policy = settings.call_span == "auto" and can_resend
-        self._call_attributes = {"platform_http.client": client}
         self._request_headers = _captured("request", settings.capture_request_headers)
         self._response_headers = _captured("response", settings.capture_response_headers)
 
@@ -88,41 +94,43 @@ class ClientSpans:
             "http.request.method": known,
             "server.address": origin.host,
             "server.port": origin.port,
-            "service.peer.name": self._client,
         }
+        details: dict[str, AttributeValue] = {"service.peer.name": self._client}
         name = known
         if known == OTHER:
             name = "HTTP"
             attributes["http.request.method_original"] = method
         if template:
             name = f"{name} {template}"
-            attributes["url.template"] = template
-        return SpanShape(name, attributes, self._propagation.rights(origin))
+            details["url.template"] = template
+        return SpanShape(name, attributes, details, self._propagation.rights(origin))
 
     def call_started(self, call: Call) -> None:
         """Start the call's span, if it is to have one."""
-        context = get_current()
+        call.context = context = get_current()
+        if self._tracer is not None and self._is_idle():
+            # What a tracer without an SDK hands on as well.
+            call.identity = get_current_span(context)
+            return
         if self._always or (self._by_policy and call.max_attempts > 1):
             span = self._start_span(
                 call.options.operation or self._client,
                 context=context,
-                attributes=self._call_attributes,
             )
             # A call that is sampled out must still be the parent: its attempts share the decision.
             if span.get_span_context().is_valid:
-                context = set_span_in_context(span, context)
-            call.span = CallSpan(span if span.is_recording() else None, context)
-        else:
-            call.span = CallSpan(None, context)
+                call.context = set_span_in_context(span, context)
+            if span.is_recording():
+                call.span = span
+            elif self._drops_children:
+                # Its attempts share the decision: another span would only be another number.
+                call.identity = span
 
-    def call_ended(self, call: Call) -> None:
-        """End the call's span."""
-        state = call.span
-        if not isinstance(state, CallSpan) or state.span is None:
-            return
-        span = state.span
+    def call_ended(self, call: Call, span: Span) -> None:
+        """End the call's *span*."""
         try:
             attributes: dict[str, AttributeValue] = {
+                "platform_http.client": self._client,
                 "platform_http.attempts": call.attempts,
                 "platform_http.outcome": call.outcome or "",
             }
@@ -132,7 +140,7 @@ class ClientSpans:
                 attributes["platform_http.stop_reason"] = call.stop_reason
             if call.error_type:
                 attributes["error.type"] = call.error_type
-            span.set_attributes(attributes)
+            put(span, attributes)
             if call.outcome in ("error", "rejected"):
                 span.set_status(_FAILED)
         finally:
@@ -142,32 +150,46 @@ class ClientSpans:
         self, attempt: Attempt, shape: SpanShape, request: aiohttp.ClientRequest
     ) -> None:
         """Start the attempt's span and name it to the server."""
-        call = attempt.call
-        context = call.span.context if isinstance(call.span, CallSpan) else get_current()
-        span = self._start_span(
-            shape.name, context=context, kind=SpanKind.CLIENT, attributes=shape.attributes
-        )
-        rights = shape.rights
+        call, rights = attempt.call, shape.rights
+        context = get_current() if call.context is None else cast("Context", call.context)
+        span = cast("Span | None", call.identity)
+        is_own = span is None
+        if span is None:
+            span = self._start_span(
+                shape.name, context=context, kind=SpanKind.CLIENT, attributes=shape.attributes
+            )
         try:
-            if span.is_recording():
+            if is_own and span.is_recording():
                 attempt.span = span
-                self._describe(span, attempt, request)
+                self._describe(span, shape, attempt, request)
         finally:
             if call.hops > 1 and not (rights.trace and rights.baggage):
                 self._propagation.withhold(request.headers, rights)
             if rights.trace:
                 self._propagation.inject(request.headers, span, context, rights)
 
-    def attempt_ended(self, attempt: Attempt, error_type: str) -> None:
-        """End the attempt's span.
+    def _is_idle(self) -> bool:
+        """Tell whether there is no SDK, so that no span would be recorded or have an id."""
+        tracer = self._tracer
+        assert tracer is not None
+        if isinstance(tracer, ProxyTracer):
+            tracer = tracer._tracer  # noqa: SLF001 - held by a canary in tests/contract
+        if isinstance(tracer, NoOpTracer):
+            return True
+        # From here on it is the SDK's, or whose ever.
+        self._tracer = None
+        self._start_span = tracer.start_span
+        self._drops_children = drops_children(tracer)
+        return False
+
+    def attempt_ended(self, attempt: Attempt, span: Span, error_type: str) -> None:
+        """End the attempt's *span*.
 
         Args:
             attempt: The attempt, which has ended.
+            span: Its span.
             error_type: Its ``error.type``, empty when it did not fail.
         """
-        span = cast("Span | None", attempt.span)
-        if span is None:
-            return
         attributes: dict[str, AttributeValue] = {"platform_http.connection.reused": attempt.reused}
         try:
             if attempt.status:
@@ -176,7 +198,7 @@ class ClientSpans:
                 attributes["error.type"] = error_type
             elif attempt.cancelled:
                 attributes["platform_http.cancelled"] = True
-            if attempt.protocol_version:
+            if attempt.version is not None:
                 attributes["network.protocol.version"] = attempt.protocol_version
             if attempt.peer is not None:
                 address, port = attempt.peer
@@ -185,19 +207,21 @@ class ClientSpans:
             _add_phases(attributes, attempt)
             if self._response_headers and attempt.response_headers is not None:
                 _add_headers(attributes, self._response_headers, attempt.response_headers)
-            span.set_attributes(attributes)
+            put(span, attributes)
             if error_type:
                 span.set_status(_FAILED)
         finally:
             span.end()
 
-    def _describe(self, span: Span, attempt: Attempt, request: aiohttp.ClientRequest) -> None:
-        attributes: dict[str, AttributeValue] = {"url.full": self._redact(attempt.url)}
+    def _describe(
+        self, span: Span, shape: SpanShape, attempt: Attempt, request: aiohttp.ClientRequest
+    ) -> None:
+        attributes = {**shape.details, "url.full": self._redact(attempt.url)}
         if attempt.number > 1:
             attributes["http.request.resend_count"] = attempt.number - 1
         if self._request_headers:
             _add_headers(attributes, self._request_headers, request.headers)
-        span.set_attributes(attributes)
+        put(span, attributes)
 
 
 def exemplar(span: Span) -> dict[str, str] | None:
@@ -242,4 +266,4 @@ def _add_headers(
     for name, attribute in captured:
         values = headers.getall(name, None)
         if values:
-            attributes[attribute] = list(values)
+            attributes[attribute] = tuple(values)

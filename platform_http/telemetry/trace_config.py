@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import functools
 from asyncio import get_running_loop
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import aiohttp
+from aiosignal import Signal
 
 from platform_http.call import (
     CURRENT_ATTEMPT,
-    CURRENT_CALL,
+    DONE,
     UPGRADE_OPTIONS,
     BodyEnd,
     Call,
@@ -25,6 +26,7 @@ from platform_http.outcomes import error_type, is_raised_status, translate, was_
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Awaitable, Callable
     from types import SimpleNamespace
 
     from platform_http.call import Attempt, Client
@@ -48,8 +50,8 @@ def trace_config(client: Client, *, alone: bool) -> aiohttp.TraceConfig:
     # aiohttp asks for a SimpleNamespace and only ever hands the object back to the hooks.
     config = aiohttp.TraceConfig(cast("type[SimpleNamespace]", open_call))
     calls = _Calls(client)
-    config.on_request_start.append(calls.started)  # type: ignore[arg-type] # the context is our Call
-    config.on_request_end.append(calls.ended)  # type: ignore[arg-type] # the context is our Call
+    config._on_request_start = _Direct(config, calls.started)  # noqa: SLF001 - held by a canary
+    config._on_request_end = _Direct(config, calls.ended)  # noqa: SLF001 - held by a canary
     config.on_request_exception.append(calls.failed)  # type: ignore[arg-type] # the context is our Call
     if alone:
         config.on_request_exception.append(_raise_translated)
@@ -58,10 +60,8 @@ def trace_config(client: Client, *, alone: bool) -> aiohttp.TraceConfig:
     config.on_connection_queued_end.append(phases.queue_ended)
     config.on_connection_create_start.append(phases.connect_started)
     config.on_connection_create_end.append(phases.connect_ended)
-    config.on_connection_reuseconn.append(phases.reused)
     config.on_dns_resolvehost_start.append(phases.dns_started)
     config.on_dns_resolvehost_end.append(phases.dns_ended)
-    config.on_request_headers_sent.append(phases.headers_sent)
     return config
 
 
@@ -99,6 +99,24 @@ def _refuse_other_loop(client: Client) -> None:
     refuse_other_loop(client.loop, client)
 
 
+class _Direct(Signal["aiohttp.ClientSession", Any, Any]):
+    """A signal of one receiver, which is a plain function: sending makes no coroutine.
+
+    Every call passes two of them.
+    """
+
+    __slots__ = ("_receiver",)
+
+    def __init__(self, owner: aiohttp.TraceConfig, receiver: Callable[..., None]) -> None:
+        super().__init__(owner)
+        self._receiver = receiver
+
+    def send(self, *arguments: Any) -> Awaitable[None]:  # type: ignore[override] # less than a coroutine
+        """Tell the receiver."""
+        self._receiver(*arguments)
+        return DONE
+
+
 class _Calls:
     """Hooks that run once per call."""
 
@@ -107,7 +125,7 @@ class _Calls:
         self._clock = client.loop.time
         self._looks_for_userinfo = client.settings.egress.mode == "public"
 
-    async def started(
+    def started(
         self,
         session: aiohttp.ClientSession,  # noqa: ARG002 - signature of the hook
         call: Call,
@@ -120,7 +138,7 @@ class _Calls:
             # Nobody sees it later: aiohttp makes a header of it.
             call.has_userinfo = params.url.raw_user is not None or bool(params.url.raw_password)
 
-    async def ended(
+    def ended(
         self,
         session: aiohttp.ClientSession,  # noqa: ARG002 - signature of the hook
         call: Call,
@@ -187,7 +205,10 @@ class _Calls:
 
 
 class _Phases:
-    """Hooks that run per attempt. DNS hooks run in another task, which shares the attempt."""
+    """Hooks that run where a pooled connection is not at hand; who uses one asks for none of them.
+
+    DNS hooks run in another task, which shares the attempt.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._clock = loop.time
@@ -208,10 +229,6 @@ class _Phases:
         if (attempt := CURRENT_ATTEMPT.get()) is not None:
             attempt.connect_ended = self._clock()
 
-    async def reused(self, *_: object) -> None:
-        if (attempt := CURRENT_ATTEMPT.get()) is not None:
-            attempt.reused = True
-
     async def dns_started(self, *_: object) -> None:
         if (attempt := CURRENT_ATTEMPT.get()) is not None:
             attempt.dns_started = self._clock()
@@ -219,10 +236,3 @@ class _Phases:
     async def dns_ended(self, *_: object) -> None:
         if (attempt := CURRENT_ATTEMPT.get()) is not None:
             attempt.dns_ended = self._clock()
-
-    async def headers_sent(self, *_: object) -> None:
-        if (attempt := CURRENT_ATTEMPT.get()) is not None:
-            attempt.mark_sent(self._clock())
-        elif (call := CURRENT_CALL.get()) is not None:
-            # A request with ``middlewares=()`` has no attempt, and is sent all the same.
-            call.sent += 1

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from aiohttp.streams import StreamReader
     from aiohttp.tracing import Trace
 
-    from platform_http.call import Client
+    from platform_http.call import Attempt, Call, Client
     from platform_http.policies.egress import Refusal
     from platform_http.transport.client_tls import ClientTls
     from platform_http.transport.egress import EgressGuard
@@ -166,11 +166,21 @@ class _PlatformConnector(aiohttp.BaseConnector):
         """
         if timeout is not self._session_timeout:
             timeout = self._tightened(timeout)
-        if self._retired is not None and isinstance(req, PlatformRequest):
-            # It may have been made, or have failed, before the files were changed.
-            req.renew_tls()
+        call: Call | None
+        if isinstance(req, PlatformRequest):
+            call, attempt = req.call, req.attempt
+            if self._retired is not None:
+                # It may have been made, or have failed, before the files were changed.
+                req.renew_tls()
+        else:
+            call, attempt = CURRENT_CALL.get(), None
+        # Ours alone does not listen to what happens to pooled connections.
+        told = traces if len(traces) > 1 or call is None else []
         while True:
-            connection = await self._connect(req, traces, timeout)
+            # What aiohttp does first as well, less the coroutines in between.
+            connection = None if req.proxy else await self._get(req.connection_key, told)
+            if connection is None:
+                connection = await self._connect(req, traces, timeout, call, attempt)
             protocol = connection.protocol
             assert isinstance(protocol, PlatformProtocol)
             if protocol.origin is None:
@@ -178,29 +188,43 @@ class _PlatformConnector(aiohttp.BaseConnector):
                 if not protocol.lost:
                     protocol.serve(Origin.of(req.url))
                 break
-            age = self._client.loop.time() - protocol.opened
-            if not protocol.should_close and age <= self._max_age:
+            if not protocol.should_close and not self._is_aged(protocol):
                 protocol.reuse()
+                if attempt is not None:
+                    attempt.reused = True
                 break
             connection.close()
         if protocol.denied is not None and getattr(req, "denied", None) is None:
             self._client.observer.egress_denied(protocol.denied.reason, enforced=False)
-        if CURRENT_CALL.get() is not None and may_fall_short(req):
+        if call is not None and req.body and may_fall_short(req):
             protocol.force_close()
-        attempt = CURRENT_ATTEMPT.get()
         if attempt is not None:
             attempt.peer = protocol.peer
         return connection
 
+    def _is_aged(self, protocol: PlatformProtocol) -> bool:
+        if self._max_age == math.inf:
+            return False
+        return self._client.loop.time() - protocol.opened > self._max_age
+
     async def _connect(
-        self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[Trace],
+        timeout: aiohttp.ClientTimeout,
+        call: Call | None,
+        attempt: Attempt | None,
     ) -> Connection:
-        call = CURRENT_CALL.get()
-        if call is None or CURRENT_ATTEMPT.get() is not None:
-            return await super().connect(req, traces, timeout)
-        # A request with ``middlewares=()`` has no attempt; its deadline holds all the same.
-        async with call.within_deadline():
-            return await super().connect(req, traces, timeout)
+        # For the hooks that time its phases, some of them in other tasks.
+        token = CURRENT_ATTEMPT.set(attempt)
+        try:
+            if call is None or attempt is not None:
+                return await super().connect(req, traces, timeout)
+            # A request with ``middlewares=()`` has no attempt; its deadline holds all the same.
+            async with call.within_deadline():
+                return await super().connect(req, traces, timeout)
+        finally:
+            CURRENT_ATTEMPT.reset(token)
 
     def _tightened(self, timeout: aiohttp.ClientTimeout) -> aiohttp.ClientTimeout:
         """Keep the session's connect timeout where a per-request ``timeout=`` is looser."""
@@ -241,7 +265,8 @@ class _PlatformConnector(aiohttp.BaseConnector):
     ) -> None:
         if self._retired is not None and key.ssl in self._retired:
             should_close = True
-        super()._release(key, protocol, should_close=should_close)
+        # Not by super(), as in the request class.
+        aiohttp.BaseConnector._release(self, key, protocol, should_close=should_close)  # noqa: SLF001
         if isinstance(protocol, PlatformProtocol) and protocol.is_connected():
             protocol.rest()
 

@@ -125,16 +125,13 @@ class EgressGuard:
         self._trusts_proxies = client.settings.egress.trust_proxy
         self._verdicts: dict[Origin, Refusal | None] = {}
 
-    def admit(
-        self, call: Call | None, url: URL, origin: Origin, proxy: URL | None
-    ) -> Refusal | None:
+    def admit(self, call: Call | None, url: URL, origin: Origin) -> Refusal | None:
         """Judge a hop by its URL, before anything is done for it.
 
         Args:
             call: The call of the hop.
             url: Where it goes.
             origin: Of *url*.
-            proxy: The proxy that the caller asked for.
 
         Returns:
             ``None``, or why it would be refused if the policy were enforced.
@@ -146,11 +143,24 @@ class EgressGuard:
         if not origin.scheme:
             # A mistake and no destination; with a port aiohttp would get as far as a socket.
             raise translate(ValueError("it has no scheme"), url)
-        refusal = self._judge(origin, proxy)
+        refusal = self._judge(origin)
         if refusal is None and self._is_public:
             refusal = _judge_spelling(call, url)
-        if refusal is None:
-            return None
+        return None if refusal is None else self._refused(call, origin, refusal)
+
+    def admit_proxy(self, call: Call | None, origin: Origin, proxy: URL) -> Refusal | None:
+        """Judge the *proxy* that the caller of a hop to *origin* asked for.
+
+        Returns:
+            ``None``, or why the hop would be refused if the policy were enforced.
+
+        Raises:
+            EgressDeniedError: If the policy refuses.
+        """
+        refusal = self._judge_proxy(proxy)
+        return None if refusal is None else self._refused(call, origin, refusal)
+
+    def _refused(self, call: Call | None, origin: Origin, refusal: Refusal) -> Refusal:
         if call is not None and call.origin is None and refusal.reason not in _UNPRINTABLE:
             call.origin = origin
         self._client.observer.egress_denied(refusal.reason, enforced=self._enforces)
@@ -178,9 +188,9 @@ class EgressGuard:
         """
         # Once more by URL: a middleware may have changed it, and a session that is not ours has
         # requests that were never judged.
-        origin = Origin.of(request.url)
+        origin, proxy = Origin.of(request.url), request.proxy
         connecting = _Connecting(
-            self._judge(origin, request.proxy),
+            self._judge(origin) or (None if proxy is None else self._judge_proxy(proxy)),
             trusts_address=request.proxy is not None and self._is_configured(request.proxy),
         )
         if connecting.refusal is not None and self._enforces:
@@ -251,16 +261,19 @@ class EgressGuard:
         if self._enforces:
             raise _RefusedAddressError(refusal)
 
-    def _judge(self, origin: Origin, proxy: URL | None) -> Refusal | None:
+    def _judge(self, origin: Origin) -> Refusal | None:
         try:
-            refusal = self._verdicts[origin]
+            return self._verdicts[origin]
         except KeyError:
             refusal = self._policy.judge_destination(*origin)
             if len(self._verdicts) >= _CACHE_SIZE:
                 del self._verdicts[next(iter(self._verdicts))]
             self._verdicts[origin] = refusal
-        if refusal is not None or proxy is None or self._is_configured(proxy):
             return refusal
+
+    def _judge_proxy(self, proxy: URL) -> Refusal | None:
+        if self._is_configured(proxy):
+            return None
         if self._is_public and not self._trusts_proxies:
             return UNTRUSTED_PROXY
         refusal = self._policy.judge_destination(*Origin.of(proxy))

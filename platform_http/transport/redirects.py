@@ -7,7 +7,7 @@ call there.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import aiohttp
 from aiohttp import hdrs
@@ -41,13 +41,18 @@ class RedirectGuard:
         self._policy = policy
         self._client = client
 
-    def enter(self, call: Call, url: URL, options: dict[str, Any]) -> None:
+    @property
+    def protects(self) -> bool:
+        """Whether a hop loses what is not meant for where it goes."""
+        return self._policy.protects
+
+    def enter(self, call: Call, url: URL, *, has_body: bool) -> None:
         """Judge a hop that a redirect leads to.
 
         Args:
             call: The call of the hop, which tells how it got here.
             url: Where the hop goes.
-            options: The arguments of the hop's request; what it may not carry is taken out.
+            has_body: Whether it carries a body.
 
         Raises:
             aiohttp.TooManyRedirects: If the call has followed enough of them.
@@ -55,11 +60,10 @@ class RedirectGuard:
         """
         if self._policy.exceeds(len(call.redirects)):
             raise aiohttp.TooManyRedirects(call.redirects[0].request_info, call.redirects)
-        body = options.get("data")
         refusal = self._policy.judge(
             downgrades=_downgrades(call.redirects[-1].url, url),
             strays=call.strayed,
-            has_body=body is not None and body.size != 0,
+            has_body=has_body,
         )
         if refusal is not None:
             self._client.observer.egress_denied(refusal.reason)
@@ -69,8 +73,13 @@ class RedirectGuard:
                 reason=refusal.reason,
                 attempts=call.sent,
             )
-        if self._policy.protects:
-            _lighten(call, options)
+
+    def lighten(self, call: Call, headers: CIMultiDict[str]) -> CIMultiDict[str]:
+        """Return what a hop of *call* may carry of its *headers*."""
+        if not call.strayed:
+            return headers
+        kept = _UPGRADE_HEADERS if call.upgrade else HARMLESS_HEADERS
+        return CIMultiDict((name, value) for name, value in headers.items() if name.lower() in kept)
 
 
 async def remember_redirect(
@@ -83,21 +92,6 @@ async def remember_redirect(
     call.redirects = (*call.redirects, params.response)
     if call.client.settings.redirects.mode != "follow":
         _drop_userinfo(params.response)
-
-
-def _lighten(call: Call, options: dict[str, Any]) -> None:
-    if options.get("data") is None:
-        # aiohttp keeps it for a body that is no longer there, and waits for a 100.
-        options["expect100"] = False
-    if call.strayed:
-        kept = _UPGRADE_HEADERS if call.upgrade else HARMLESS_HEADERS
-        options["headers"] = CIMultiDict(
-            (name, value) for name, value in options["headers"].items() if name.lower() in kept
-        )
-        # The jar knows hosts, but no ports and no history.
-        options["cookies"] = None
-        # The name that the caller expects in the first origin's certificate.
-        options["server_hostname"] = None
 
 
 def _downgrades(previous: URL, url: URL) -> bool:

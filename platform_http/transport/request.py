@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import aiohttp
 from aiohttp import hdrs
@@ -16,10 +16,12 @@ from platform_http.transport import framing
 from platform_http.transport.client_tls import TLS_SCHEMES, TlsChoice
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Mapping
+    from collections.abc import Callable, Container, Coroutine, Mapping
 
+    from aiohttp import ClientHandlerType
     from aiohttp.abc import AbstractStreamWriter
     from aiohttp.connector import Connection
+    from aiohttp.typedefs import LooseCookies, LooseHeaders
     from yarl import URL
 
     from platform_http.call import Attempt, Call, Client
@@ -28,6 +30,10 @@ if TYPE_CHECKING:
     from platform_http.transport.egress import EgressGuard
     from platform_http.transport.proxy import ProxyChoice, ProxyResolver
     from platform_http.transport.redirects import RedirectGuard
+
+
+# On the path of every request: Python 3.11 makes an object for each ``super()``.
+_Base = aiohttp.ClientRequest
 
 
 class PlatformRequest(aiohttp.ClientRequest):
@@ -45,74 +51,192 @@ class PlatformRequest(aiohttp.ClientRequest):
     proxies: ClassVar[ProxyResolver | None] = None
     egress: ClassVar[EgressGuard | None] = None
     redirects: ClassVar[RedirectGuard | None] = None
-    # Why the hop would have been refused, were the egress policy enforced.
-    denied: Refusal | None = None
-    attempt: Attempt | None = None
-    on_attempt: Callable[[], None] | None = None
-    on_resend: Callable[[], None] | None = None
-    credentials: Mapping[str, str] | None = None
-    # Not aiohttp's ``proxy``: that one means HTTP, and puts the credentials into a header.
-    socks: ProxyChoice | None = None
-    _tls_choice: TlsChoice | None = None
+    # Slots, because an instance with more than thirty attributes loses its fast dictionary, and
+    # aiohttp has two thirds of them.
+    __slots__ = (
+        "_drops_expect",
+        "_given",
+        "_is_whole",
+        "_judged_url",
+        "_origin",
+        "_tls_choice",
+        "attempt",
+        "call",
+        "credentials",
+        "denied",
+        "handler",
+        "on_attempt",
+        "on_resend",
+        "socks",
+    )
 
-    def __init__(self, method: str, url: URL, **options: Any) -> None:
+    # aiohttp's constructor calls the verbs below one after the other, each with what it is about.
+    # A constructor of our own, which sees all arguments at once, would have to hand 20 of them on:
+    # a twentieth of what sending a request costs.
+
+    def update_host(self, url: URL) -> None:
+        """Begin the hop: judge where it goes, before anything is made for it."""
+        self.attempt: Attempt | None = None
+        self.on_attempt: Callable[[], None] | None = None
+        self.on_resend: Callable[[], None] | None = None
+        self.credentials: Mapping[str, str] | None = None
+        self.handler: ClientHandlerType | None = None
+        # Why the hop would have been refused, were the egress policy enforced.
+        self.denied: Refusal | None = None
+        # Not aiohttp's ``proxy``: that one means HTTP, and puts the credentials into a header.
+        self.socks: ProxyChoice | None = None
+        self._tls_choice: TlsChoice | None = None
+        # What the caller and the settings gave, without what aiohttp adds.
+        self._given: CIMultiDict[str] | None = None
+        self._drops_expect = False
+        self._is_whole = False
         call = CURRENT_CALL.get()
+        # A session without calls of its own may be used inside another client's call.
         if call is not None and call.client is not self.client:
-            # A session without calls of its own, used inside another client's call.
             call = None
+        self.call: Call | None = call
         if call is not None:
             _enter_hop(call, url)
-        origin = Origin.of(url)
+        self._judged_url = self.url
+        self._origin = origin = Origin.of(url)
         if self.egress is not None:
-            self.denied = self.egress.admit(call, url, origin, options.get("proxy"))
+            self.denied = self.egress.admit(call, url, origin)
         if framing.splits_request_line(url):
             raise translate(ValueError("its path or query holds a space or control character"), url)
-        if options.get("data") is None or not options.get("chunked"):
+        _Base.update_host(self, url)
+
+    def update_headers(self, headers: LooseHeaders | None) -> None:
+        """Take the headers that the hop may carry."""
+        if headers:
+            # aiohttp passes what it made of the caller's and the session's headers.
+            given = cast("CIMultiDict[str]", headers)
+            if self.guards_defaults and self._origin != self.own_origin:
+                given = self._withhold_defaults(given)
+            if self._lightens():
+                given = self._redirects().lighten(self._call(), given)
+            headers = self._given = given
+        _Base.update_headers(self, headers)
+
+    def update_cookies(self, cookies: LooseCookies | None) -> None:
+        """Take the cookies that the hop may carry."""
+        # The jar knows hosts, but no ports and no history.
+        if cookies:
+            super().update_cookies(None if self._lightens() and self._call().strayed else cookies)
+
+    def update_content_encoding(self, data: Any) -> None:
+        """Judge the hop by whether it has a body."""
+        if data is None or not self.chunked:
             # Anything but None makes aiohttp write chunks, be it told in a header or not.
-            options["chunked"] = None
-        if self.guards_defaults and origin != self.own_origin:
-            self._withhold_defaults(url, options)
+            self.chunked = None
+        call = self.call
         if call is not None:
-            self._enter_route(call, url, origin, options)
-        proxy = self._choose_proxy(url, options)
-        if url.scheme in TLS_SCHEMES or (proxy is not None and proxy.scheme == "https"):
-            self._tls_choice = self._judge_tls(options.get("ssl", True), url, call)
-            options["ssl"] = self.tls.choose(self._tls_choice)
-        try:
-            super().__init__(method, url, **options)
-        except (AssertionError, ValueError) as error:
-            public = translate(error, url)
-            if public is error:
-                raise
-            raise public from error
+            if call.hops > 1 and self.redirects is not None:
+                self._enter_redirect(call, self.redirects, data)
+            given = self._given
+            if given and (flaw := framing.contradicts_route(given, self.url)) is not None:
+                raise self._misframed(call, flaw)
+        _Base.update_content_encoding(self, data)
+
+    def update_proxy(
+        self,
+        proxy: URL | None,
+        proxy_auth: aiohttp.BasicAuth | None,
+        proxy_headers: LooseHeaders | None,
+    ) -> None:
+        """Choose the proxy of the hop, and its SSL context."""
+        if proxy is not None:
+            if self.egress is not None and self.denied is None:
+                self.denied = self.egress.admit_proxy(self.call, self._origin, proxy)
+            if proxy_headers:
+                proxy_headers = self._spare_the_defaults(proxy_headers)
+        elif self.proxies is not None:
+            proxy, proxy_auth = self._choose_proxy(self.proxies, proxy_auth)
+        if self._origin.scheme in TLS_SCHEMES or (proxy is not None and proxy.scheme == "https"):
+            self._tls_choice = self._judge_tls(self._ssl)
+            self._ssl = self.tls.choose(self._tls_choice)
+        _Base.update_proxy(self, proxy, proxy_auth, proxy_headers)
+
+    def update_expect_continue(self, expect: bool = False) -> None:
+        """Look at the whole request; the constructor asks for this last, and a resend once more."""
+        _Base.update_expect_continue(self, expect and not self._drops_expect)
+        if self._is_whole:
+            return
+        self._is_whole = True
         body = self.body
         if body and framing.miscounts(body):
             self._send_in_chunks()
-        if call is not None:
-            self._describe(call, origin, options.get("headers"))
+        if self.call is not None:
+            self._describe(self.call)
 
-    def _withhold_defaults(self, url: URL, options: dict[str, Any]) -> None:
+    def send(self, conn: Connection) -> Coroutine[Any, Any, aiohttp.ClientResponse]:
+        """Send the request; from here on the server may have processed it."""
+        if self.attempt is not None:
+            self.attempt.mark_sent(self.client.loop.time())
+        elif self.call is not None:
+            # A request with ``middlewares=()`` has no attempt, and is sent all the same.
+            self.call.sent += 1
+        if self.call is not None and len(self._traces) == 1:
+            # The only one is ours, which does not listen to what comes now: aiohttp would make
+            # three coroutines to tell it.
+            self._traces = []
+        return _Base.send(self, conn)
+
+    def origin_of(self, url: URL) -> Origin:
+        """Return the origin of *url*, which a middleware may have put in place of our own."""
+        return self._origin if url is self._judged_url else Origin.of(url)
+
+    def _call(self) -> Call:
+        assert self.call is not None
+        return self.call
+
+    def _redirects(self) -> RedirectGuard:
+        assert self.redirects is not None
+        return self.redirects
+
+    def _lightens(self) -> bool:
+        """Tell whether this is the hop of a redirect that takes things away."""
+        call = self.call
+        return (
+            call is not None
+            and call.hops > 1
+            and self.redirects is not None
+            and self.redirects.protects
+        )
+
+    def _enter_redirect(self, call: Call, redirects: RedirectGuard, data: Any) -> None:
+        redirects.enter(call, self.url, has_body=data is not None and data.size != 0)
+        if redirects.protects:
+            # aiohttp keeps it for a body that is no longer there, and waits for a 100.
+            self._drops_expect = data is None
+            if call.strayed:
+                # The name that the caller expects in the first origin's certificate.
+                self.server_hostname = None
+
+    def _withhold_defaults(self, headers: CIMultiDict[str]) -> CIMultiDict[str]:
         assert self.own_origin is not None
-        defaults = options["session"].headers
-        if defaults and not _is_at(url, self.own_origin):
-            options["headers"] = _without(defaults, options["headers"], keep=HARMLESS_HEADERS)
+        defaults = self.session.headers
+        if defaults and not _is_at(self.url, self.own_origin):
+            return _without(defaults, headers, keep=HARMLESS_HEADERS)
+        return headers
 
-    def _choose_proxy(self, url: URL, options: dict[str, Any]) -> URL | None:
-        proxy: URL | None = options.get("proxy")
-        if proxy is not None:
-            _spare_proxy_the_defaults(options)
-            return proxy
-        if self.proxies is None:
-            return None
-        choice = self.proxies.choose(url.scheme, url.raw_host or "", url.port or 0)
+    def _spare_the_defaults(self, headers: LooseHeaders) -> CIMultiDict[str] | None:
+        """Take from the headers of a proxy what is meant for the destination.
+
+        aiohttp adds the session's default headers to those of a proxy that the caller names, and
+        makes a ``Proxy-Authorization`` of their ``Authorization``.
+        """
+        return _without(self.session.headers, cast("CIMultiDict[str]", headers)) or None
+
+    def _choose_proxy(
+        self, proxies: ProxyResolver, proxy_auth: aiohttp.BasicAuth | None
+    ) -> tuple[URL | None, aiohttp.BasicAuth | None]:
+        choice = proxies.choose(*self._origin)
         if choice is None:
-            return None
+            return None, proxy_auth
         if choice.url.scheme == "socks5":
             self.socks = choice
-            return None
-        options["proxy"] = choice.url
-        options["proxy_auth"] = choice.auth
-        return choice.url
+            return None, proxy_auth
+        return choice.url, choice.auth
 
     def _send_in_chunks(self) -> None:
         if self.chunked:
@@ -134,7 +258,8 @@ class PlatformRequest(aiohttp.ClientRequest):
         if writer.length and conn.protocol is not None:
             conn.protocol.force_close()
 
-    def _judge_tls(self, asked: SslArgument, url: URL, call: Call | None) -> TlsChoice:
+    def _judge_tls(self, asked: SslArgument) -> TlsChoice:
+        call = self.call
         if self.tls.refuses(asked):
             refusal = self.tls.refusal(attempts=0 if call is None else call.sent)
             self.client.observer.egress_denied(refusal.reason)
@@ -142,19 +267,12 @@ class PlatformRequest(aiohttp.ClientRequest):
         if self.client.settings.redirects.mode == "follow":
             return TlsChoice(asked, own=True, strayed=False)
         strayed = call is not None and call.strayed
-        own = not strayed and (self.own_origin is None or _is_at(url, self.own_origin))
+        own = not strayed and (self.own_origin is None or _is_at(self.url, self.own_origin))
         return TlsChoice(asked, own=own, strayed=strayed)
 
-    def _enter_route(self, call: Call, url: URL, origin: Origin, options: dict[str, Any]) -> None:
-        if call.hops > 1 and self.redirects is not None:
-            self.redirects.enter(call, url, options)
-        headers = options.get("headers")
-        if headers and (flaw := framing.contradicts_route(headers, url)) is not None:
-            raise self._misframed(call, origin, flaw)
-
-    def _misframed(self, call: Call, origin: Origin, flaw: str) -> EgressDeniedError:
+    def _misframed(self, call: Call, flaw: str) -> EgressDeniedError:
         if call.origin is None:
-            call.origin = origin
+            call.origin = self._origin
         self.client.observer.egress_denied("framing_header")
         return EgressDeniedError(
             f"a request of client {self.client.name!r} is refused: {flaw}",
@@ -167,10 +285,10 @@ class PlatformRequest(aiohttp.ClientRequest):
         if self._tls_choice is not None:
             self._ssl = self.tls.choose(self._tls_choice)
 
-    def _describe(self, call: Call, origin: Origin, headers: CIMultiDict[str] | None) -> None:
-        if headers and (flaw := framing.contradicts_body(headers, self)) is not None:
-            raise self._misframed(call, origin, flaw)
-        body = self.body
+    def _describe(self, call: Call) -> None:
+        given, body, origin = self._given, self.body, self._origin
+        if given and (flaw := framing.contradicts_body(given, self)) is not None:
+            raise self._misframed(call, flaw)
         if body:
             call.request_body_size = None if framing.miscounts(body) else body.size
         if call.origin is None:
@@ -202,6 +320,7 @@ def request_class(
         redirects: Judges the redirects; ``None`` leaves them to aiohttp.
     """
     members = {
+        "__slots__": (),
         "client": client,
         "proxies": proxies,
         "tls": tls,
@@ -220,17 +339,6 @@ def _is_at(url: URL, origin: Origin) -> bool:
         and url.port == origin.port
         and (url.scheme in TLS_SCHEMES) == (origin.scheme in TLS_SCHEMES)
     )
-
-
-def _spare_proxy_the_defaults(options: dict[str, Any]) -> None:
-    """Take from the headers of a proxy what is meant for the destination.
-
-    aiohttp adds the session's default headers to those of a proxy that the caller names, and makes
-    a ``Proxy-Authorization`` of their ``Authorization``.
-    """
-    headers = options.get("proxy_headers")
-    if headers:
-        options["proxy_headers"] = _without(options["session"].headers, headers) or None
 
 
 def _without(

@@ -13,13 +13,13 @@ from aiohttp.client_reqrep import _CONNECTION_CLOSED_EXCEPTION
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from platform_http.call import CURRENT_ATTEMPT, CURRENT_CALL, BodyEnd
+from platform_http.call import CURRENT_CALL, DONE, BodyEnd
 from platform_http.concealment import ShownHeaders, ShownRequestInfo, bare, conceal
 from platform_http.errors import ResponseTooLargeError
 from platform_http.outcomes import error_type
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Coroutine
     from types import TracebackType
     from typing import Self
 
@@ -38,6 +38,26 @@ _RATIO_FROM = 4 * 2**20
 _PLACES_AFTER_A_FINDING = 1024
 
 
+# As in the request class.
+_Base = aiohttp.ClientResponse
+
+
+class _BodyDeadline:
+    """Closes a response at the deadline of its call, unless the caller has dropped it before."""
+
+    __slots__ = ("_response", "when")
+
+    def __init__(self, when: float, response: PlatformResponse) -> None:
+        self.when = when
+        self._response = weakref.ref(response)
+
+    def expire(self) -> None:
+        """Close the response."""
+        response = self._response()
+        if response is not None:
+            response.expire()
+
+
 class PlatformResponse(aiohttp.ClientResponse):
     """A ClientResponse that knows its attempt.
 
@@ -46,6 +66,8 @@ class PlatformResponse(aiohttp.ClientResponse):
     """
 
     max_body: ClassVar[float] = math.inf
+    _small: ClassVar[float] = 0
+    client: ClassVar[Client]
     client_name: ClassVar[str] = ""
     serializer: ClassVar[Serializer | None] = None
     attempt: Attempt | None = None
@@ -54,7 +76,7 @@ class PlatformResponse(aiohttp.ClientResponse):
     _buffering = False
     # How the body ended, where the state of the stream does not tell it.
     _end: tuple[BodyEnd, str] | None = None
-    _deadline_timer: asyncio.TimerHandle | None = None
+    _deadline: _BodyDeadline | None = None
     _place: Place | None = None
 
     @property
@@ -81,12 +103,14 @@ class PlatformResponse(aiohttp.ClientResponse):
     def content(self, stream: StreamReader) -> None:
         self._stream = stream
 
-    async def start(self, connection: Connection) -> Self:
+    def start(self, connection: Connection) -> Coroutine[Any, Any, Self]:
         """Read the headers."""
         call = CURRENT_CALL.get()
-        if call is None or CURRENT_ATTEMPT.get() is not None:
-            await super().start(connection)
-            return self
+        if call is None or call.attempts or call.client is not self.client:
+            return _Base.start(self, connection)  # type: ignore[return-value] # aiohttp says less than Self
+        return self._start_unwatched(call, connection)
+
+    async def _start_unwatched(self, call: Call, connection: Connection) -> Self:
         # A request with ``middlewares=()`` has no attempt; its deadline holds all the same.
         async with call.within_deadline():
             await super().start(connection)
@@ -100,9 +124,14 @@ class PlatformResponse(aiohttp.ClientResponse):
         """Read the whole body."""
         if self._body is None:
             assert self._stream is not None
+            stream = self._stream
             self._buffering = True
             try:
-                self._body = await self._read_bounded(self._stream)
+                if self._connection is None and self._is_small(stream):
+                    # There is nothing to wait for, and nothing left to release.
+                    self._body = stream.read_nowait()
+                else:
+                    self._body = await self._read_bounded(stream)
                 for trace in self._traces:
                     await trace.send_response_chunk_received(self.method, self.url, self._body)
             except BaseException as error:
@@ -111,10 +140,15 @@ class PlatformResponse(aiohttp.ClientResponse):
                 raise
         elif self._released:
             raise aiohttp.ClientConnectionError("Connection closed")
-        protocol = self._connection and self._connection.protocol
-        if protocol is None or not protocol.upgraded:
-            await self._wait_released()
+        if self._connection is not None:
+            protocol = self._connection.protocol
+            if protocol is None or not protocol.upgraded:
+                await self._wait_released()
         return self._body
+
+    def _is_small(self, stream: StreamReader) -> bool:
+        """Tell whether all of a body is here, and so little that no limit has to be looked at."""
+        return stream is not EMPTY_PAYLOAD and stream.is_eof() and stream.total_bytes <= self._small
 
     async def _read_bounded(self, stream: StreamReader) -> bytes:
         if self._connection is not None:
@@ -220,17 +254,24 @@ class PlatformResponse(aiohttp.ClientResponse):
         self.close()
         return False
 
-    async def __aexit__(
+    def __aexit__(
         self,
         exc_type: type[BaseException] | None,
         exc_val: BaseException | None,
         exc_tb: TracebackType | None,
-    ) -> None:
+    ) -> Coroutine[Any, Any, None]:
         """Release the response."""
         # Other exceptions are the caller's own business and say nothing of the body.
-        if isinstance(exc_val, asyncio.CancelledError) or self._callers_timer_fired():
+        if exc_val is not None and (
+            isinstance(exc_val, asyncio.CancelledError) or self._callers_timer_fired()
+        ):
             self._note(exc_val)
-        await super().__aexit__(exc_type, exc_val, exc_tb)
+        if self._connection is None and self._writer is None:
+            # What aiohttp does as well, less two coroutines that find nothing to wait for.
+            self._in_context = False
+            self.release()
+            return DONE  # type: ignore[return-value] # less than a coroutine, and enough for await
+        return super().__aexit__(exc_type, exc_val, exc_tb)
 
     def watch(self, attempt: Attempt) -> None:
         """Bind the response to *attempt*, which got its headers just now."""
@@ -259,9 +300,8 @@ class PlatformResponse(aiohttp.ClientResponse):
             if not (protocol._reading_paused or protocol._buffer_paused):  # noqa: SLF001 - no public view
                 protocol.start_timeout()
         if call.deadline != math.inf:
-            # Weak: the timer must not keep a response alive that the caller has dropped.
-            expire = weakref.WeakMethod(self._expire)
-            self._deadline_timer = self._loop.call_at(call.deadline, _call_if_alive, expire)
+            self._deadline = _BodyDeadline(call.deadline, self)
+            call.client.timers.add(self._deadline)
             if call.client.places_to_note:
                 self._note_place(call.client)
 
@@ -272,7 +312,7 @@ class PlatformResponse(aiohttp.ClientResponse):
         client.places_to_note -= 1
         self._place = calling_place()
 
-    def _expire(self) -> None:
+    def expire(self) -> None:
         """Close at the deadline, read or not: aiohttp never collects an unread response."""
         if self._call is not None and self._stream is not None:
             if not self._is_taken():
@@ -309,9 +349,8 @@ class PlatformResponse(aiohttp.ClientResponse):
 
     def _body_ended(self) -> None:
         """Report how the body ended; runs when the connection is released or closed."""
-        if self._deadline_timer is not None:
-            self._deadline_timer.cancel()
-            self._deadline_timer = None
+        if self._deadline is not None and self._call is not None:
+            self._call.client.timers.discard(self._deadline)
         attempt, stream = self.attempt, self._stream
         if attempt is None or stream is None:
             return
@@ -342,15 +381,12 @@ def response_class(client: Client, serializer: Serializer | None = None) -> type
         serializer: What ``json()`` decodes with; ``None`` is aiohttp's own default.
     """
     limit = client.settings.response.max_body
+    most = math.inf if limit is None else limit
     members = {
+        "client": client,
         "client_name": client.name,
-        "max_body": math.inf if limit is None else limit,
+        "max_body": most,
+        "_small": min(most, _RATIO_FROM),
         "serializer": serializer,
     }
     return type("PlatformResponse", (PlatformResponse,), members)
-
-
-def _call_if_alive(method: weakref.WeakMethod[Callable[[], None]]) -> None:
-    bound = method()
-    if bound is not None:
-        bound()

@@ -100,6 +100,15 @@ def positional(*names: str) -> list[tuple[str, str]]:
             positional("self", "proxy", "proxy_auth", "proxy_headers"),
         ),
         (aiohttp.ClientRequest.send, positional("self", "conn")),
+        (aiohttp.ClientRequest.update_host, positional("self", "url")),
+        (aiohttp.ClientRequest.update_headers, positional("self", "headers")),
+        (aiohttp.ClientRequest.update_cookies, positional("self", "cookies")),
+        (aiohttp.ClientRequest.update_content_encoding, positional("self", "data")),
+        (aiohttp.ClientResponse.start, positional("self", "connection")),
+        (
+            aiohttp.ClientResponse.__aexit__,
+            positional("self", "exc_type", "exc_val", "exc_tb"),
+        ),
         (aiohttp.ClientRequest.close, positional("self")),
     ],
     ids=lambda value: getattr(value, "__qualname__", ""),
@@ -331,3 +340,46 @@ def test_exceptions_are_made_from_these_attributes() -> None:
     url = aiohttp.InvalidURL("http://a/")
     url._url = "http://b/"
     assert (str(url), url.url) == ("http://b/", "http://b/")
+
+
+async def test_a_request_is_made_by_its_verbs_in_this_order() -> None:
+    verbs = (
+        "update_host",
+        "update_headers",
+        "update_cookies",
+        "update_content_encoding",
+        "update_proxy",
+        "update_body_from_data",
+        "update_expect_continue",
+    )
+    told = []
+
+    def telling(name: str) -> object:
+        def verb(self: aiohttp.ClientRequest, *arguments: object) -> None:
+            told.append(name)
+            getattr(aiohttp.ClientRequest, name)(self, *arguments)
+
+        return verb
+
+    made = type("Telling", (aiohttp.ClientRequest,), {name: telling(name) for name in verbs})
+    loop = asyncio.get_running_loop()
+    request = made("GET", URL("http://127.0.0.1/"), loop=loop, chunked=True, proxy=None)
+    assert tuple(told) == verbs
+    assert (request.server_hostname, request._ssl) == (None, True)
+
+
+def test_a_trace_config_sends_by_its_private_signals() -> None:
+    config = aiohttp.TraceConfig()
+    assert config.on_request_start is config._on_request_start
+    assert config.on_request_end is config._on_request_end
+
+
+async def test_leaving_the_context_of_a_response_releases_and_waits_for_its_writer() -> None:
+    source = inspect.getsource(aiohttp.ClientResponse.__aexit__)
+    assert "self._in_context = False" in source
+    assert "self.release()" in source
+    assert "await self.wait_for_close()" in source
+    waits = inspect.getsource(aiohttp.ClientResponse.wait_for_close)
+    assert [line.strip() for line in waits.splitlines() if "await" in line] == [
+        "await self.__writer"
+    ]

@@ -221,7 +221,8 @@ class Scene:
         return [f"I2: task {name}" for name in names if not name.startswith(_STAGE)]
 
     def _middleware(self, kind: type):
-        return next((each for each in self.session._middlewares if isinstance(each, kind)), None)
+        (path,) = self.session._middlewares
+        return next((each for each in path.middlewares if isinstance(each, kind)), None)
 
     def _permits(self) -> list[str]:
         left = [

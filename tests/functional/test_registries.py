@@ -23,7 +23,8 @@ EVERYTHING = {
 
 
 def _registries(session: aiohttp.ClientSession) -> dict[str, LruRegistry[object, object]]:
-    holders = [*session._middlewares, *(getattr(m, "_quota", None) for m in session._middlewares)]
+    (path,) = session._middlewares
+    holders = [*path.middlewares, *(getattr(m, "_quota", None) for m in path.middlewares)]
     return {
         name: value
         for holder in holders

@@ -51,7 +51,8 @@ class Scene:
     clock: FakeClock = field(default_factory=FakeClock)
 
     def _middleware(self, kind: type[M]) -> M | None:
-        return next((each for each in self.session._middlewares if isinstance(each, kind)), None)
+        (path,) = self.session._middlewares
+        return next((each for each in path.middlewares if isinstance(each, kind)), None)
 
     def reading(self) -> dict[str, object]:
         """Everything that a cancelled call could have left behind."""

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
 import aiohttp
+from aiohttp import HttpVersion11
 from multidict import CIMultiDict
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -142,7 +143,7 @@ class Scene:
         attempt.ended = self.now
         attempt.status = status
         attempt.call.status = status
-        attempt.protocol_version = "1.1"
+        attempt.version = HttpVersion11
         attempt.peer = ("127.0.0.1", 8080)
         self.telemetry.attempt_ended(attempt)
 

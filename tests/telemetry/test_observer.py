@@ -6,8 +6,9 @@ from contextvars import copy_context
 import pytest
 
 from platform_http.call import Origin
+from platform_http.telemetry.children import Distribution
 from platform_http.telemetry.observer import _warn_of_double_spans
-from platform_http.telemetry.series import AttemptSeries, OperationSeries
+from platform_http.telemetry.series import AttemptSeries, ClientSeries, OperationSeries
 from platform_http.telemetry.spans import ClientSpans
 
 ORIGIN = Origin("http", "api.example.com", 80)
@@ -71,7 +72,7 @@ def test_an_attempt_that_was_not_counted_in_is_not_counted_out(scene, monkeypatc
 
 def test_a_sample_that_fails_leaves_the_gauge_balanced(scene, monkeypatch):
     one_call(scene)
-    monkeypatch.setattr("prometheus_client.Histogram.observe", explode)
+    monkeypatch.setattr(Distribution, "observe", explode)
     one_call(scene)
     assert scene.sample("http_client_active_requests", **ACTIVE) == 0
     assert failures(scene, "attempt_ended") == 1
@@ -96,7 +97,7 @@ def test_a_span_that_fails_at_its_end_still_ends(scene, monkeypatch):
 
 def test_a_call_span_that_fails_at_its_end_still_ends(scene, monkeypatch):
     call = scene.call()
-    monkeypatch.setattr("opentelemetry.sdk.trace.Span.set_attributes", explode)
+    monkeypatch.setattr("platform_http.telemetry.spans.put", explode)
     call.close("success", "", scene.now)
     assert failures(scene, "call_ended") == 1
     assert [span.name for span in scene.exporter.get_finished_spans()] == ["billing"]
@@ -142,6 +143,7 @@ def test_every_other_hook_swallows_and_counts_too(scene, monkeypatch, hook, argu
     monkeypatch.setattr("prometheus_client.Gauge.inc", explode)
     monkeypatch.setattr("prometheus_client.Gauge.dec", explode)
     monkeypatch.setattr("prometheus_client.Gauge.set", explode)
+    monkeypatch.setattr(ClientSeries, "server", explode)
     monkeypatch.setattr("prometheus_client.Histogram.observe", explode)
     counted = []
     monkeypatch.setattr(

@@ -137,7 +137,7 @@ def disguised(draw: st.DrawFn, text: str) -> URL:
 @pytest.fixture(scope="module")
 def admit() -> Callable[[URL], object]:
     public = guard(mode="public")
-    return lambda url: public.admit(None, url, Origin.of(url), None)
+    return lambda url: public.admit(None, url, Origin.of(url))
 
 
 class TestNoDisguise:

@@ -1,0 +1,49 @@
+"""The path of a request through the middlewares, linked once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Sequence
+
+    import aiohttp
+    from aiohttp import ClientHandlerType, ClientMiddlewareType
+
+    from platform_http.call import AttemptRequest
+
+
+class Path:
+    """One middleware that stands for several.
+
+    aiohttp links its middlewares anew for each request, and makes two coroutines for each of them.
+
+    Args:
+        middlewares: Those of one client, outermost first.
+    """
+
+    def __init__(self, middlewares: Sequence[ClientMiddlewareType]) -> None:
+        self.middlewares = tuple(middlewares)
+        self._first: ClientHandlerType = _send
+        for middleware in reversed(self.middlewares):
+            self._first = _link(middleware, self._first)
+
+    def __call__(
+        self, request: aiohttp.ClientRequest, handler: ClientHandlerType
+    ) -> Awaitable[aiohttp.ClientResponse]:
+        """Send *request* down the path, and to *handler* at its end."""
+        request.handler = handler  # type: ignore[attr-defined] # made by our request class
+        return self._first(request)
+
+
+def _link(middleware: ClientMiddlewareType, inner: ClientHandlerType) -> ClientHandlerType:
+    def handler(request: aiohttp.ClientRequest) -> Awaitable[aiohttp.ClientResponse]:
+        return middleware(request, inner)
+
+    return handler
+
+
+def _send(request: aiohttp.ClientRequest) -> Awaitable[aiohttp.ClientResponse]:
+    ours: AttemptRequest = request  # type: ignore[assignment] # made by our request class
+    assert ours.handler is not None
+    return ours.handler(request)

@@ -1,0 +1,103 @@
+"""Every benchmark still runs, and says what it is read for."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+
+import pytest
+
+from benchmarks import micro, modes, results, throughput
+from benchmarks.report import BROKEN, HOLDS
+
+# Left to ``make bench``: valgrind, forty interpreters, and what has no sizes to make smaller.
+SLOW = {"instructions", "function_calls", "import_cost", "policy_cost"}
+
+ROWS = {
+    "throughput": [*throughput.SMALL, *throughput.STREAMS],
+    "micro": ["load_settings() of five variables", "each further session", "… and a CLIENT span"],
+    "growth": ["8", "the first 100 of a client"],
+    "tail_latency": ["ours, defaults"],
+}
+
+PROMISES = {
+    "throughput": ["throughput over the composed stack", "CPU of a 1 MiB", "frames", "function"],
+    "micro": ["settings and first session", "each further session", "SSL contexts", "a refusal"],
+    "growth": [
+        *("calls to 8 clients in turn", "a call to each in turn of 8 origins", "policy state"),
+        *("a scrape per 10 series", "stall added by a scrape"),
+    ],
+    "tail_latency": [],
+}
+
+
+@pytest.fixture(scope="module")
+def outputs() -> dict[str, str]:
+    # At once: the smallest sizes mostly start interpreters and wait.
+    async def all_of_them() -> dict[str, str]:
+        parts = [part for part in results.PARTS if part.module not in SLOW]
+        ran = [asyncio.to_thread(results.run, part, *part.smallest) for part in parts]
+        return dict(zip((part.module for part in parts), await asyncio.gather(*ran), strict=True))
+
+    # Unmeasured: what they run is measured where it is tested.
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("COVERAGE")]:
+            patch.delenv(name)
+        return asyncio.run(all_of_them())
+
+
+@pytest.mark.parametrize("module", ROWS)
+def test_a_benchmark_prints_a_row_for_each_thing_that_it_compares(
+    module: str, outputs: dict[str, str]
+) -> None:
+    first_cells = set(re.findall(r"^\| (.+?) \|", outputs[module], re.MULTILINE))
+    assert set(ROWS[module]) <= first_cells
+
+
+@pytest.mark.parametrize("module", PROMISES)
+def test_a_benchmark_says_of_each_promise_whether_it_holds(
+    module: str, outputs: dict[str, str]
+) -> None:
+    verdicts = [
+        line.removeprefix(HOLDS).removeprefix(BROKEN)
+        for line in outputs[module].splitlines()
+        if line.startswith((HOLDS, BROKEN))
+    ]
+    for promise in PROMISES[module]:
+        assert any(verdict.startswith(promise) for verdict in verdicts), verdicts
+
+
+def test_the_document_begins_with_what_does_not_hold() -> None:
+    micro_part, growth_part = (
+        next(part for part in results.PARTS if part.module == module)
+        for module in ("micro", "growth")
+    )
+    document = results.compose(
+        {micro_part: f"{HOLDS}one\n{BROKEN}two\n", growth_part: f"{HOLDS}three\n{BROKEN}four\n"}
+    )
+    summary = document[document.index("## What was promised") : document.index(micro_part.title)]
+    assert re.findall(r"(one|two|three|four)", summary) == ["two", "four", "one", "three"]
+    assert (micro.__doc__ or "").splitlines()[0] in document
+    assert "## Mutation testing" in document
+
+
+def test_instructions_are_held_against_raw_aiohttp_and_against_the_composed_stack() -> None:
+    rows = {
+        modes.RAW: 1.0,
+        "plain profile": 1.03,
+        "sampled out, 1 %": 1.61,
+        "composed stack, 1 %": 3.05,
+    }
+    output = "\n".join(f"| {mode} | 1,234,567 | {ratio:.3f} |" for mode, ratio in rows.items())
+    assert list(results.instruction_verdicts(output)) == [
+        f"{HOLDS}instructions over raw, plain profile: 1.030, at most 1.03",
+        f"{BROKEN}instructions over raw, sampled out, 1 %: 1.610, at most 1.6",
+        f"{HOLDS}overhead over the composed stack, 1 %'s, sampled out, 1 %: 0.30, at most 0.37",
+    ]
+
+
+def test_a_failing_benchmark_fails_the_run() -> None:
+    part = next(part for part in results.PARTS if part.module == "tail_latency")
+    with pytest.raises(RuntimeError, match=r"tail_latency: (?s:.*)invalid choice: 'nobody'"):
+        results.run(part, "--only=nobody")
