@@ -167,6 +167,7 @@ class Page:
         json.loads(block.text)
 
 
+@pytest.mark.usefixtures("fresh_opentelemetry")
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_block_of_a_page_runs(page, base_url, monkeypatch, tmp_path):
     own = WITH_TESTS_OF_THEIR_OWN.get(name_of(page), set())

@@ -13,21 +13,13 @@ from pathlib import Path
 
 import pytest
 from opentelemetry import trace
-from opentelemetry.util._once import Once
 
 from platform_http.errors import ConfigurationError
 from platform_http.telemetry.setup import configure_telemetry
 from tests.telemetry.receivers import GrpcReceiver, HttpReceiver
 from tests.telemetry.stand_ins import Scene
 
-
-@pytest.fixture(autouse=True)
-def a_fresh_opentelemetry(monkeypatch):
-    for name in tuple(os.environ):
-        if name.startswith("OTEL_"):
-            monkeypatch.delenv(name)
-    monkeypatch.setattr(trace, "_TRACER_PROVIDER", None)
-    monkeypatch.setattr(trace, "_TRACER_PROVIDER_SET_ONCE", Once())
+pytestmark = pytest.mark.usefixtures("fresh_opentelemetry")
 
 
 @pytest.fixture
