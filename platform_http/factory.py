@@ -162,7 +162,7 @@ class SessionFactory:
         from platform_http import pitfalls  # noqa: PLC0415 - see above
 
         self._entered_by = pitfalls.entering_place()
-        settings = await asyncio.to_thread(lambda: self.settings)
+        settings = await asyncio.to_thread(self._prepare)
         names = dict.fromkeys((DEFAULT, *settings.client_names))
         resolved = [settings.client(name) for name in names]
         if self._auth:
@@ -183,6 +183,13 @@ class SessionFactory:
         if pitfalls.factory_use(self._loop).entered(self):
             self._tell(pitfalls.MANY_FACTORIES)
         return self
+
+    def _prepare(self) -> HttpSettings:
+        """Load, in a thread, what would otherwise keep the event loop waiting."""
+        # The first session needs it; who only imports the package does not.
+        import platform_http.transport.peers  # noqa: F401, PLC0415 - see above
+
+        return self.settings
 
     def _tell(self, pitfall: Pitfall) -> None:
         """Count and log what the application does with its factories."""
@@ -582,7 +589,8 @@ class SessionFactory:
         if egress is not None:
             resolver = egress.guarded(resolver)
         self._resolvers.append(resolver)
-        # Reading certificates is for those who connect, not for those who only import.
+        # Reading certificates is for those who connect, not for those who only import: it was
+        # loaded while the factory was entered.
         from platform_http.transport.peers import PeerInspector  # noqa: PLC0415 - see above
 
         connector = PlatformTCPConnector(

@@ -24,8 +24,13 @@ NEEDED = (
     "pydantic_settings"
 )
 
-# Building the settings models takes as long as importing all the rest; a proxy needs ipaddress.
-LATE = ("platform_http.settings", "platform_http.transport.proxy")
+# Building the settings models takes as long as importing all the rest; a proxy needs ipaddress, and
+# nobody reads certificates before there is a connection.
+LATE = (
+    "platform_http.settings",
+    "platform_http.transport.peers",
+    "platform_http.transport.proxy",
+)
 
 
 def _modules_after(statement: str) -> set[str]:

@@ -59,14 +59,14 @@ def violations(statement: Statement) -> Iterator[str]:
 def timeouts_nest(said: Statement) -> Iterator[str]:
     """Pool + connect < attempt <= total; a timeout that is off takes no part."""
     timeout = said.values.timeout
-    total, attempt = said.label("timeout.total"), said.label("timeout.attempt")
     limits_attempt = said.has("timeout.attempt")
+    if not (limits_attempt or said.has("timeout.total")):
+        return
+    total, attempt = said.label("timeout.total"), said.label("timeout.attempt")
     if said.has("timeout.attempt", "timeout.total") and timeout.total < timeout.attempt < math.inf:
         yield f"{attempt} is longer than {total}; lower the first or raise the second"
     # With no attempt timeout set there is one that fits, unless the total leaves no room for it.
     limit = timeout.attempt if limits_attempt else timeout.total
-    if not (limits_attempt or said.has("timeout.total")):
-        return
     parts = {"timeout.pool": timeout.pool, "timeout.connect": timeout.connect}
     parts = {path: value for path, value in parts.items() if said.has(path) and value < math.inf}
     if parts and sum(parts.values()) >= limit:
@@ -187,9 +187,9 @@ def insecure_is_meant(said: Statement) -> Iterator[str]:
 def trust_has_its_file(said: Statement) -> Iterator[str]:
     """TRUST=file and CA_FILE, both or neither."""
     tls = said.values.tls
-    trust, ca_file = said.label("tls.trust"), said.label("tls.ca_file")
     if not said.has("tls.trust"):
         return
+    trust, ca_file = said.label("tls.trust"), said.label("tls.ca_file")
     if tls.trust == "file" and tls.ca_file is None:
         yield f"{trust} is file without a file; set {ca_file}"
     if tls.trust != "file" and tls.ca_file is not None:
@@ -381,12 +381,10 @@ def status_page_is_one(said: Statement) -> Iterator[str]:
                 f"{said.label(path)} has no effect without the page; "
                 f"set {said.label('web.status_page')} to true or remove it"
             )
+    if not web.status_page or web.status_port is not None:
+        return
     host = ip_address(web.status_host)
-    if (
-        web.status_page
-        and web.status_port is None
-        and not (host.is_loopback or host.is_unspecified)
-    ):
+    if not (host.is_loopback or host.is_unspecified):
         yield (
             f"{said.label('web.status_host')} is one address of the application's port; "
             f"set {said.label('web.status_port')}, or this to 0.0.0.0 for every peer"

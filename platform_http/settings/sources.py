@@ -165,11 +165,12 @@ def from_variables(environ: Mapping[str, str]) -> list[Source]:
 def _from_environment(environ: Mapping[str, str]) -> Source:
     source = Source()
     service_links = []
-    for name, value in environ.items():
+    # Without the values: each is decoded when it is asked for, and most belong to somebody else.
+    for name in environ:
         suffix = _suffix(name)
         if suffix is None or f"{PREFIX}{suffix}" in {ENV_FILE, SECRETS_DIR}:
             continue
-        if _add_variable(source, suffix, value, f"environment {PREFIX}{suffix}", name):
+        if _add_variable(source, suffix, environ[name], f"environment {PREFIX}{suffix}", name):
             continue
         if is_service_link(name):
             service_links.append(name)

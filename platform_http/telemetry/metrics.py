@@ -15,7 +15,8 @@ import importlib.metadata
 import os
 import platform
 import threading
-from typing import TYPE_CHECKING, ClassVar, Literal
+from collections import deque
+from typing import TYPE_CHECKING, ClassVar, Final, Literal
 from weakref import WeakKeyDictionary
 
 import aiohttp
@@ -24,8 +25,11 @@ from prometheus_client import Counter, Gauge, Histogram
 from platform_http.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from prometheus_client import CollectorRegistry
     from prometheus_client.metrics import MetricWrapperBase
+    from prometheus_client.metrics_core import Metric
 
     from platform_http.telemetry.series import ClientSeries
 
@@ -47,6 +51,21 @@ def multiprocess_mode() -> bool:
     return "PROMETHEUS_MULTIPROC_DIR" in os.environ or "prometheus_multiproc_dir" in os.environ
 
 
+class _Completed:
+    """One family as its registry sees it: complete whenever somebody looks."""
+
+    def __init__(self, family: MetricWrapperBase, metrics: Metrics) -> None:
+        self._family = family
+        self._metrics = metrics
+
+    def describe(self) -> Iterable[Metric]:
+        return self._family.describe()
+
+    def collect(self) -> Iterable[Metric]:
+        self._metrics.complete()
+        return self._family.collect()
+
+
 class Metrics:
     """The metric families of one registry. Use :meth:`of`, which registers them once."""
 
@@ -56,6 +75,10 @@ class Metrics:
     def __init__(self) -> None:
         self._families: list[MetricWrapperBase] = []
         self.clients: dict[str, ClientSeries] = {}
+        self._incomplete: deque[ClientSeries] = deque()
+        self._completing = threading.Lock()
+        self.is_shared: Final = multiprocess_mode()
+        """Whether other processes read the samples, without asking this one."""
         self.request_duration = self._histogram(
             "http_client_request_duration_seconds",
             "Duration of attempts until response headers or failure. "
@@ -286,15 +309,37 @@ class Metrics:
                 cls._instances[registry] = metrics
             return metrics
 
+    def complete_later(self, series: ClientSeries) -> None:
+        """Complete *series* before anybody sees it.
+
+        Children that are there before anything is counted on them are most of what a session
+        would cost, and nobody sees them before the registry is collected.
+        """
+        if self.is_shared:
+            series.complete()
+        else:
+            self._incomplete.append(series)
+
+    def complete(self) -> None:
+        """Complete what waits for it. Whoever collects may do so in any thread."""
+        if not self._incomplete:
+            return
+        # Nobody may go on to collect while another thread is at it.
+        with self._completing:
+            while self._incomplete:
+                self._incomplete[0].complete()
+                self._incomplete.popleft()
+
     def _register(self, registry: CollectorRegistry) -> None:
-        registered: list[MetricWrapperBase] = []
+        registered: list[_Completed] = []
         try:
             for family in self._families:
-                registry.register(family)
-                registered.append(family)
+                collector = _Completed(family, self)
+                registry.register(collector)
+                registered.append(collector)
         except ValueError:
-            for family in registered:
-                registry.unregister(family)
+            for collector in registered:
+                registry.unregister(collector)
             name = next(iter(self._families[len(registered)].describe())).name
             raise ConfigurationError(
                 [f"the metrics registry already holds {name}: pass registry=CollectorRegistry()"]

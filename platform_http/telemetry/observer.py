@@ -10,7 +10,6 @@ from opentelemetry import trace
 
 from platform_http.errors import EgressDeniedError
 from platform_http.telemetry.logging import LOGGER, FailureLog, log_circuit_changed, log_resent
-from platform_http.telemetry.metrics import multiprocess_mode
 from platform_http.telemetry.propagation import Propagation
 from platform_http.telemetry.series import ClientSeries, observed
 from platform_http.telemetry.spans import ClientSpans, exemplar
@@ -99,16 +98,15 @@ class ClientTelemetry:
         self._metrics = metrics
         self._failures = FailureLog(client)
         self._records: dict[tuple[str, Origin, str | None], AttemptRecord] = {}
-        self._exemplars = not multiprocess_mode()
+        self._exemplars = not metrics.is_shared
         self._series: ClientSeries | None = None
         if settings.metrics:
             self._series = ClientSeries.of(metrics, client)
-            self._series.circuits_renewed()
-            metrics.pool_limit.labels(client).set(pool_limit)
-            metrics.pool_limit_per_host.labels(client).set(pool_limit_per_host)
-            if can_resend:
-                # Counted from zero on, as all that an alert asks the increase of.
-                metrics.retry_stops.labels(client, "budget")
+            self._series.session_opened(
+                pool_limit=pool_limit,
+                pool_limit_per_host=pool_limit_per_host,
+                can_resend=can_resend,
+            )
         self._spans: ClientSpans | None = None
         self._tracer: Tracer | None = None
         propagation = Propagation(settings.propagate_to, base_origin)

@@ -131,8 +131,10 @@ class RegistryExporter:
 
     def _export(self) -> None:
         try:
+            # Before the clock is read: series that are made now began before now.
+            families = list(self._registry.collect())
             data = to_metrics_data(
-                self._registry.collect(),
+                families,
                 self._resource,
                 started=self._started,
                 now=time.time_ns(),

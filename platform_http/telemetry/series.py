@@ -262,18 +262,32 @@ class ClientSeries:
         self._lookups: dict[str, Histogram] = {}
         self._other_servers: ServerSeries | None = None
         self._certified: dict[str, float] = {}
-        # Counted from zero on: a rate over a counter that begins at one misses the first.
-        self.hedges: dict[str, Counter] = {
-            result: metrics.hedges.labels(name, result) for result in _HEDGE_RESULTS
-        }
-        self.tls_reloads: dict[str, Counter] = {
-            result: metrics.tls_reloads.labels(name, result) for result in _RESULTS
-        }
-        self.token_refreshes: dict[str, Counter] = {
-            result: metrics.token_refreshes.labels(name, result) for result in _RESULTS
-        }
-        self.rate_limit_store_errors: Counter = metrics.rate_limit_store_errors.labels(name)
-        self.operation("")
+        self._pool_limits: tuple[int, int] | None = None
+        self._can_resend = False
+        self._is_complete = True
+
+    @functools.cached_property
+    def hedges(self) -> dict[str, Counter]:
+        """Hedges by what became of them."""
+        family = self.metrics.hedges
+        return {result: family.labels(self.name, result) for result in _HEDGE_RESULTS}
+
+    @functools.cached_property
+    def tls_reloads(self) -> dict[str, Counter]:
+        """Take-overs of TLS files by result."""
+        family = self.metrics.tls_reloads
+        return {result: family.labels(self.name, result) for result in _RESULTS}
+
+    @functools.cached_property
+    def token_refreshes(self) -> dict[str, Counter]:
+        """Tokens that were asked for, by result."""
+        family = self.metrics.token_refreshes
+        return {result: family.labels(self.name, result) for result in _RESULTS}
+
+    @functools.cached_property
+    def rate_limit_store_errors(self) -> Counter:
+        """Times that the fallback rate took over."""
+        return self.metrics.rate_limit_store_errors.labels(self.name)
 
     @functools.cached_property
     def concurrency_wait(self) -> Histogram:
@@ -362,10 +376,32 @@ class ClientSeries:
             self._certified[address] = expires
         self.metrics.certificate_expiry.labels(self.name, address, side).set(expires)
 
-    def circuits_renewed(self) -> None:
-        """Show every circuit as closed: a new session begins with new breakers."""
+    def session_opened(
+        self, *, pool_limit: int, pool_limit_per_host: int, can_resend: bool
+    ) -> None:
+        """Show what a new session begins with: closed circuits, its limits and its zeros."""
         for server in tuple(self._servers.values()):
             server.circuit_renewed()
+        self._pool_limits = (pool_limit, pool_limit_per_host)
+        self._can_resend = self._can_resend or can_resend
+        # Sessions may come and go for as long as nobody looks.
+        if self._is_complete:
+            self._is_complete = False
+            self.metrics.complete_later(self)
+
+    def complete(self) -> None:
+        """Make all that counts from zero on: a rate over a counter that begins at one misses it."""
+        # First of all: a session that opens meanwhile asks for it again.
+        self._is_complete = True
+        self.operation("")
+        # Made at the first look at them.
+        _ = self.hedges, self.tls_reloads, self.token_refreshes, self.rate_limit_store_errors
+        if self._can_resend:
+            self.metrics.retry_stops.labels(self.name, "budget")
+        if self._pool_limits is not None:
+            limit, limit_per_host = self._pool_limits
+            self.metrics.pool_limit.labels(self.name).set(limit)
+            self.metrics.pool_limit_per_host.labels(self.name).set(limit_per_host)
 
     def _new_server(self, origin: Origin) -> ServerSeries:
         _, host, port = origin
@@ -381,7 +417,8 @@ class ClientSeries:
     def _new_operation(self, operation: str) -> OperationSeries:
         with self._lock:
             # The unnamed operation is no name, so it does not count as one.
-            if len(self._operations) > _MAX_OPERATIONS:
+            named = len(self._operations) - ("" in self._operations)
+            if operation and named >= _MAX_OPERATIONS:
                 operation = OTHER
             series = self._operations.get(operation)
             if series is None:

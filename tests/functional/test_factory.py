@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 
 import aiohttp
 import pytest
@@ -36,6 +38,26 @@ async def test_a_second_session_with_the_same_settings_makes_no_ssl_context(
     async with observed.factory() as factory:
         factory.session("c")
     assert len(built) == before <= 1
+
+
+def test_the_first_session_loads_no_module() -> None:
+    # Reading modules takes longer than all else that a session does, and it does it in the loop.
+    script = """
+import asyncio, sys
+from platform_http.factory import SessionFactory
+from platform_http.settings import HttpSettings
+
+async def main():
+    async with SessionFactory(HttpSettings()) as factory:
+        before = set(sys.modules)
+        factory.session()
+        print(sorted(set(sys.modules) - before))
+
+asyncio.run(main())
+"""
+    run = [sys.executable, "-W", "error", "-c", script]
+    result = subprocess.run(run, capture_output=True, text=True, check=True, timeout=60)
+    assert result.stdout == "[]\n"
 
 
 async def test_running_calls_may_finish_and_new_ones_are_refused(observed: Observed) -> None:

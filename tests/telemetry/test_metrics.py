@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import gc
 import platform
+import threading
 import weakref
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 
 import aiohttp
 import pytest
@@ -12,6 +14,7 @@ from yarl import URL
 from platform_http.call import DEFAULT_OPTIONS, Origin, WebSocketLife
 from platform_http.errors import ConfigurationError
 from platform_http.telemetry.metrics import Metrics
+from platform_http.telemetry.series import ClientSeries
 
 SERVER = {"server_address": "api.example.com", "server_port": "80"}
 ORIGIN = Origin("http", "api.example.com", 80)
@@ -203,6 +206,64 @@ def test_outcomes_exist_before_the_first_call_and_before_each_first_of_an_operat
         labels = {"operation": "invoices.get", "outcome": outcome}
         assert scene.sample("platform_http_calls_total", **labels) == count
     assert scene.sample("platform_http_calls_total", outcome="cancelled") is None
+
+
+def test_what_counts_from_zero_on_is_made_when_the_registry_is_first_looked_at(scene):
+    hidden = (
+        scene.metrics.calls,
+        scene.metrics.call_duration,
+        scene.metrics.hedges,
+        scene.metrics.tls_reloads,
+        scene.metrics.token_refreshes,
+        scene.metrics.rate_limit_store_errors,
+        scene.metrics.retry_stops,
+        scene.metrics.pool_limit,
+        scene.metrics.pool_limit_per_host,
+    )
+    assert [each for family in hidden for each in family.collect()[0].samples] == []
+    list(scene.registry.collect())
+    assert all(family.collect()[0].samples for family in hidden)
+
+
+def test_who_asks_for_a_single_family_finds_it_complete_as_well(scene):
+    only = scene.registry.restricted_registry(["platform_http_calls_total"])
+    outcomes = {each.labels["outcome"] for family in only.collect() for each in family.samples}
+    assert outcomes == {"success", "error", "rejected"}
+
+
+def test_sessions_that_nobody_looks_at_pile_nothing_up(make_scene):
+    scene = make_scene()
+    for _ in range(5):
+        make_scene(registry=scene.registry)
+    assert len(scene.metrics._incomplete) == 1
+    list(scene.registry.collect())
+    assert not scene.metrics._incomplete
+
+
+def test_a_session_that_opens_after_a_look_is_complete_at_the_next_one(make_scene):
+    scene = make_scene(can_resend=False)
+    assert scene.sample("platform_http_retry_stops_total", reason="budget") is None
+    make_scene(registry=scene.registry)
+    assert scene.sample("platform_http_retry_stops_total", reason="budget") == 0
+
+
+def test_who_looks_while_another_thread_does_waits_until_all_is_there(scene, monkeypatch):
+    begun, may_end = threading.Event(), threading.Event()
+    complete = ClientSeries.complete
+
+    def slow(series):
+        begun.set()
+        assert may_end.wait(10)
+        complete(series)
+
+    monkeypatch.setattr(ClientSeries, "complete", slow)
+    with ThreadPoolExecutor(2) as pool:
+        looks = [pool.submit(scene.sample, "platform_http_calls_total", outcome="success")]
+        assert begun.wait(10)
+        looks.append(pool.submit(scene.sample, "platform_http_calls_total", outcome="success"))
+        wait(looks, 0.05, FIRST_COMPLETED)
+        may_end.set()
+        assert [look.result(10) for look in looks] == [0, 0]
 
 
 def test_a_recovered_call_is_three_attempt_samples_and_one_success(scene):

@@ -171,6 +171,19 @@ def test_a_last_export_happens_at_shutdown_however_long_the_interval():
     assert 0 < recorder.stopped_with <= 5000
 
 
+def test_a_series_that_is_made_by_looking_at_it_began_before_it_was_looked_at(scene):
+    recorder = Recorder()
+    RegistryExporter(scene.registry, recorder, RESOURCE, interval=3600, timeout=3.0).shutdown(5.0)
+    ((data, _),) = recorder.exports
+    points = [
+        point
+        for metric in data.resource_metrics[0].scope_metrics[0].metrics
+        for point in metric.data.data_points
+    ]
+    assert points
+    assert all(point.start_time_unix_nano <= point.time_unix_nano for point in points)
+
+
 def test_an_export_that_fails_is_logged_without_its_text_and_tried_again(caplog):
     recorder = Recorder(failures=2)
     exporter = start(recorder, interval=0.01)
