@@ -108,7 +108,7 @@ class ClientTelemetry:
             metrics.pool_limit_per_host.labels(client).set(pool_limit_per_host)
             if can_resend:
                 # Counted from zero on, as all that an alert asks the increase of.
-                metrics.retry_stops.labels(client, "budget")
+                self._series.retry_stops.begin("budget")
         self._spans: ClientSpans | None = None
         self._tracer: Tracer | None = None
         propagation = Propagation(settings.propagate_to, base_origin)
@@ -189,7 +189,7 @@ class ClientTelemetry:
     def retry_stopped(self, call: Call, reason: str) -> None:  # noqa: ARG002 - Observer's signature
         """Count why a failed call is not resent."""
         if self._series is not None:
-            self._metrics.retry_stops.labels(self._client, reason).inc()
+            self._series.retry_stops.count(reason)
 
     @_guarded
     def rejected(
