@@ -7,13 +7,12 @@ the same on every machine with the same versions, and grow with what a call does
 from __future__ import annotations
 
 import asyncio
-import gc
-import sys
 import tomllib
 from pathlib import Path
-from types import FrameType
 
 from benchmarks import modes, server
+from benchmarks.report import promise, table
+from benchmarks.rounds import function_calls
 
 BUDGETS = tomllib.loads(Path(__file__).with_name("budgets.toml").read_text())
 
@@ -22,29 +21,10 @@ _WARM_UP, _CALLS = 30, 20
 
 async def count(mode: str, url: str) -> float:
     """Return the function calls of one GET in *mode*."""
-    total = 0
-
-    def counting(_frame: FrameType, event: str, _argument: object) -> None:
-        nonlocal total
-        total += event in ("call", "c_call")
-
     async with modes.MODES[mode]() as get:
-
-        async def run(calls: int) -> None:
-            for _ in range(calls):
-                await get(url)
-
-        await run(_WARM_UP)
-        # A collection may run finalizers, which are nobody's calls.
-        gc.collect()
-        gc.disable()
-        sys.setprofile(counting)
-        try:
-            await run(_CALLS)
-        finally:
-            sys.setprofile(None)
-            gc.enable()
-    return total / _CALLS
+        for _ in range(_WARM_UP):
+            await get(url)
+        return await function_calls(lambda: get(url), _CALLS)
 
 
 def count_all(names: list[str]) -> dict[str, float]:
@@ -56,12 +36,11 @@ def count_all(names: list[str]) -> dict[str, float]:
 def main() -> None:
     modes.silence()
     figures = count_all([modes.RAW, *modes.OURS])
-    print("| mode | function calls of one GET | over raw aiohttp | at most |")
-    print("|---|---|---|---|")
     raw = figures[modes.RAW]
-    for name, figure in figures.items():
-        most = BUDGETS["function_calls_over_raw"].get(name, "")
-        print(f"| {name} | {figure:.0f} | {figure - raw:.0f} | {most} |")
+    rows = [(name, f"{figure:.0f}", f"{figure - raw:.0f}") for name, figure in figures.items()]
+    table(("mode", "function calls of one GET", "over raw aiohttp"), rows)
+    for name, most in BUDGETS["function_calls_over_raw"].items():
+        promise(f"function calls over raw, {name}", figures[name] - raw, most)
 
 
 if __name__ == "__main__":

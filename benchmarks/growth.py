@@ -13,6 +13,7 @@ import contextlib
 import gc
 import itertools
 import logging
+import multiprocessing
 import random
 import resource
 import subprocess
@@ -466,6 +467,11 @@ PARTS: dict[str, tuple[_Part, tuple[int, ...]]] = {
 }
 
 
+def _run(part: _Part, sizes: Sequence[int], rounds: int, calls: int) -> None:
+    asyncio.run(part(sizes, rounds, calls))
+    print(flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)
@@ -479,14 +485,16 @@ def main() -> None:
     upstream.allow_descriptors()
     if arguments.wave:
         asyncio.run(_wave(arguments.wave, arguments.sizes[0], arguments.rounds))
-    elif arguments.part:
-        part, sizes = PARTS[arguments.part]
-        asyncio.run(part(arguments.sizes or sizes, arguments.rounds, arguments.calls))
-    else:
-        for name in PARTS:
-            command = [sys.executable, "-m", "benchmarks.growth", *sys.argv[1:], "--part", name]
-            subprocess.run(command, check=True)
-            print(flush=True)
+        return
+    forking = multiprocessing.get_context("fork")
+    for name in [arguments.part] if arguments.part else PARTS:
+        part, sizes = PARTS[name]
+        measured = (part, arguments.sizes or sizes, arguments.rounds, arguments.calls)
+        process = forking.Process(target=_run, args=measured)
+        process.start()
+        process.join()
+        if process.exitcode:
+            sys.exit(f"{name} failed")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ import subprocess
 import sys
 import tempfile
 
+from benchmarks.report import promise
+
 NEEDED = (
     "import aiohttp, opentelemetry.trace, opentelemetry.propagate, prometheus_client, "
     "pydantic_settings"
@@ -42,7 +44,8 @@ def main() -> None:
         f"ratio {total / base:.3f}"
     )
     low, median, high = statistics.quantiles((b / a for a, b in pairs), n=4)
-    print(f"{PAIRS} pairs, quartiles of their ratios {low:.3f}, {median:.3f}, {high:.3f}")
+    print(f"{PAIRS} pairs, quartiles of their ratios {low:.3f}, {median:.3f}, {high:.3f}\n")
+    promise("importing over importing what is needed anyway", total / base, 1.05)
 
 
 if __name__ == "__main__":

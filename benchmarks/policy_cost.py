@@ -10,6 +10,7 @@ import time
 import timeit
 from collections.abc import Callable
 
+from benchmarks.report import promise, table
 from platform_http.call import Origin
 from platform_http.policies.circuit_breaker import CircuitBreaker, Refusal
 from platform_http.policies.concurrency import ConcurrencyLimit, Slot
@@ -150,11 +151,10 @@ def _microseconds(decide: Callable[[], None]) -> float:
 
 def main() -> None:
     empty = _microseconds(lambda: None)
-    print("| decision | µs | ratio to an empty call |")
-    print("|---|---|---|")
-    for name, make in DECISIONS.items():
-        cost = _microseconds(make())
-        print(f"| {name} | {cost:.2f} | {cost / empty:.0f} |")
+    costs = {name: _microseconds(make()) for name, make in DECISIONS.items()}
+    rows = [(name, f"{cost:.2f}", f"{cost / empty:.0f}") for name, cost in costs.items()]
+    table(("decision", "µs", "ratio to an empty call"), rows)
+    promise("the dearest decision of a policy", max(costs.values()), 5, "µs")
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ class Part(NamedTuple):
 PARTS = (
     Part("Instructions of one small GET", "instructions", ("--calls=5", "--only=plain profile")),
     Part("Function calls of one small GET", "function_calls"),
-    Part("CPU and throughput", "throughput", ("--rounds=1", "--calls=4")),
+    Part("CPU and throughput", "throughput", ("--rounds=1", "--calls=4", "--in-flight=2")),
     Part("Parts of a call, settings and sessions", "micro", ("--rounds=2", "--calls=4")),
     Part("One decision of each policy", "policy_cost"),
     Part("Importing", "import_cost"),

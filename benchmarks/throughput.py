@@ -31,7 +31,6 @@ from benchmarks.rounds import Cost, One, interleaved
 from platform_http import HttpSettings, SessionFactory
 
 MIB = 1 << 20
-IN_FLIGHT = 50
 
 _RECORDED = "recorded, call + CLIENT + phases"
 _COMPOSED = modes.COMPOSED[_RECORDED]
@@ -226,7 +225,7 @@ async def _asserted(url: str) -> None:
     print(f"and {calls} results in its circuit breaker.\n")
 
 
-async def _run(rounds: int, calls: int) -> None:
+async def _run(rounds: int, calls: int, in_flight: int) -> None:
     with upstream.running() as url:
         small, large = f"{url}/invoices/42", f"{url}/stream/{MIB}"
         await _asserted(small)
@@ -234,19 +233,19 @@ async def _run(rounds: int, calls: int) -> None:
             sequential = await interleaved(candidates, rounds=rounds, calls=calls)
             _print("Small GETs, one at a time", sequential)
             several = await interleaved(
-                candidates, rounds=rounds, calls=2 * calls, in_flight=IN_FLIGHT
+                candidates, rounds=rounds, calls=2 * calls, in_flight=in_flight
             )
-            _print(f"Small GETs, {IN_FLIGHT} in flight", several)
+            _print(f"Small GETs, {in_flight} in flight", several)
         async with _opened(STREAMS, large) as candidates:
             streams = await interleaved(candidates, rounds=rounds, calls=max(1, calls // 4))
             _print("Streams of 1 MiB, one at a time", streams)
             both = await interleaved(
-                candidates, rounds=max(1, rounds // 2), calls=calls, in_flight=IN_FLIGHT
+                candidates, rounds=max(1, rounds // 2), calls=calls, in_flight=in_flight
             )
-            _print(f"Streams of 1 MiB, {IN_FLIGHT} in flight", both)
+            _print(f"Streams of 1 MiB, {in_flight} in flight", both)
         await _per_chunk(url)
     rate = against(several[_COMPOSED].wall, several[_RECORDED].wall)
-    promise_least(f"throughput over the composed stack, {IN_FLIGHT} in flight", median(rate), 1.5)
+    promise_least(f"throughput over the composed stack, {in_flight} in flight", median(rate), 1.5)
     fixed = median(_overhead(sequential, _RECORDED))
     stream = median(_overhead(streams, _RECORDED))
     # The quartiles of a stream's own time are wider than this.
@@ -259,9 +258,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--calls", type=int, default=60, help="of each mode and round")
+    parser.add_argument("--in-flight", type=int, default=50, help="where it is not one at a time")
     arguments = parser.parse_args()
     modes.silence()
-    asyncio.run(_run(arguments.rounds, arguments.calls))
+    asyncio.run(_run(arguments.rounds, arguments.calls, arguments.in_flight))
 
 
 if __name__ == "__main__":

@@ -258,7 +258,8 @@ class Client:
         # Asked for by every call.
         self.total_timeout = settings.timeout.total
         self.attempt_timeout = settings.timeout.attempt
-        self.max_attempts = settings.retry.max_attempts if settings.retry.enabled else 1
+        self.max_attempts = settings.retry.max_attempts if settings.retry.enabled else None
+        """Attempts of a call that does not say how many; ``None`` where nothing is resent."""
         self.closing = False
         """New calls are refused, running ones may finish."""
         self.in_flight = 0
@@ -585,7 +586,7 @@ class Call:
     def max_attempts(self) -> int:
         """Attempts that the retry policy may make of this call, hops not counted."""
         most = self.client.max_attempts
-        if most == 1 or self.upgrade:
+        if most is None or self.upgrade:
             return 1
         return self.options.max_attempts or most
 

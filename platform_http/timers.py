@@ -19,10 +19,14 @@ class Expiring(Protocol):
     """What ends at an instant, unless it is discarded before."""
 
     when: float
-    """An instant of ``loop.time()``."""
+    """An instant of ``loop.time()``, finite; it does not change."""
 
     def expire(self) -> None:
-        """End it; called once, and not after it was discarded. It must not raise."""
+        """End it; called once, and not after it was discarded."""
+
+
+# Seconds that share a set: few sets to find the next instant among, few entries to look through.
+_SLICE = 1 / 16
 
 
 class Timers:
@@ -31,30 +35,44 @@ class Timers:
     The loop's timer stands at the earliest instant that was asked for when it was set, and is not
     touched when that one is discarded: it wakes up for nothing then, and is set anew.
 
+    What is pending is kept by slices of time. Where a server answers nothing, thousands may expire
+    one by one, and each must not cost a look at all the others.
+
     Args:
         loop: Whose time and timer it is.
     """
 
-    __slots__ = ("_handle", "_loop", "_pending", "_wakes_at")
+    __slots__ = ("_handle", "_loop", "_slices", "_wakes_at")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._pending: set[Expiring] = set()
+        # By the number of the slice that their instant lies in; none is empty.
+        self._slices: dict[float, set[Expiring]] = {}
         self._handle: asyncio.TimerHandle | None = None
         self._wakes_at = math.inf
 
     def __len__(self) -> int:
-        return len(self._pending)
+        return sum(map(len, self._slices.values()))
 
     def add(self, expiring: Expiring) -> None:
         """Expire *expiring* when its time has come."""
-        self._pending.add(expiring)
-        if expiring.when < self._wakes_at:
-            self._set(expiring.when)
+        when = expiring.when
+        number = when // _SLICE
+        if number in self._slices:
+            self._slices[number].add(expiring)
+        else:
+            self._slices[number] = {expiring}
+        if when < self._wakes_at:
+            self._set(when)
 
     def discard(self, expiring: Expiring) -> None:
         """Forget *expiring*, whether it is pending or not."""
-        self._pending.discard(expiring)
+        number = expiring.when // _SLICE
+        if number in self._slices:
+            pending = self._slices[number]
+            pending.discard(expiring)
+            if not pending:
+                del self._slices[number]
 
     def timeout(self, when: float) -> Timeout:
         """Cancel the current task at *when*, unless the timeout is stopped before."""
@@ -63,13 +81,6 @@ class Timers:
         timeout = Timeout(self, when, task)
         self.add(timeout)
         return timeout
-
-    def close(self) -> None:
-        """Expire nothing any more."""
-        self._pending.clear()
-        if self._handle is not None:
-            self._handle.cancel()
-            self._handle = None
 
     def _set(self, when: float) -> None:
         if self._handle is not None:
@@ -82,12 +93,27 @@ class Timers:
         self._handle = None
         self._wakes_at = math.inf
         now = self._loop.time()
-        due = [expiring for expiring in self._pending if expiring.when <= now]
-        self._pending.difference_update(due)
-        for expiring in due:
+        current = now // _SLICE
+        for number in sorted(number for number in self._slices if number <= current):
+            due = [each for each in self._slices.get(number, ()) if each.when <= now]
+            for expiring in due:
+                self._expire(expiring)
+        if self._slices:
+            when = min(each.when for each in self._slices[min(self._slices)])
+            if when < self._wakes_at:
+                self._set(when)
+
+    def _expire(self, expiring: Expiring) -> None:
+        if expiring not in self._slices.get(expiring.when // _SLICE, ()):
+            # What expired just before has discarded it.
+            return
+        self.discard(expiring)
+        try:
             expiring.expire()
-        if self._pending:
-            self._set(min(expiring.when for expiring in self._pending))
+        except Exception as error:  # noqa: BLE001 - told by the loop, as of a timer of its own
+            # The others are due all the same.
+            context = {"message": "Exception in a timeout", "exception": error}
+            self._loop.call_exception_handler(context)
 
 
 class Timeout:

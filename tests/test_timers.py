@@ -1,7 +1,10 @@
 """Many timeouts on one timer of the loop."""
 
+from __future__ import annotations
+
 import asyncio
 import math
+from collections.abc import Callable
 
 import pytest
 
@@ -18,10 +21,8 @@ class Entry:
 
 
 @pytest.fixture
-async def timers():
-    timers = Timers(asyncio.get_running_loop())
-    yield timers
-    timers.close()
+async def timers() -> Timers:
+    return Timers(asyncio.get_running_loop())
 
 
 async def test_each_expires_in_its_own_time(timers: Timers) -> None:
@@ -54,12 +55,83 @@ async def test_one_that_is_sooner_does_not_wait_for_one_that_is_later(timers: Ti
     assert len(timers) == 1
 
 
-async def test_nothing_expires_after_closing(timers: Timers) -> None:
-    entry = Entry(asyncio.get_running_loop().time() + 0.01)
-    timers.add(entry)
-    timers.close()
-    await asyncio.sleep(0.03)
-    assert entry.expired_at == math.inf
+async def test_one_that_fails_to_end_is_told_and_keeps_none_of_the_others(timers: Timers) -> None:
+    class Failing(Entry):
+        def expire(self) -> None:
+            raise ValueError("no end")
+
+    loop = asyncio.get_running_loop()
+    told = []
+    loop.set_exception_handler(lambda _, context: told.append(context["exception"]))
+    when = loop.time() + 0.01
+    entries = [Entry(when) for _ in range(8)]
+    later = Entry(when + 0.02)
+    for entry in (*entries[:4], Failing(when), *entries[4:], later):
+        timers.add(entry)
+    await asyncio.sleep(0.06)
+    assert all(entry.expired_at < math.inf for entry in (*entries, later))
+    assert [str(error) for error in told] == ["no end"]
+
+
+async def test_what_another_one_discards_while_it_expires_does_not_expire(timers: Timers) -> None:
+    class Discarding(Entry):
+        other: Entry
+
+        def expire(self) -> None:
+            super().expire()
+            timers.discard(self.other)
+
+    now = asyncio.get_running_loop().time()
+    one, other = Discarding(now - 1), Discarding(now - 1)
+    one.other, other.other = other, one
+    timers.add(one)
+    timers.add(other)
+    timers._wake()
+    assert sorted(each.expired_at == math.inf for each in (one, other)) == [False, True]
+    assert len(timers) == 0
+
+
+def test_one_that_expires_costs_no_look_at_thousands_of_others() -> None:
+    looks = 0
+    expired = []
+
+    class Watched:
+        def __init__(self, when: float) -> None:
+            self._when = when
+
+        @property
+        def when(self) -> float:
+            nonlocal looks
+            looks += 1
+            return self._when
+
+        def expire(self) -> None:
+            expired.append(self._when)
+
+    class Loop:
+        now = 1000.0
+        wake = None
+
+        def time(self) -> float:
+            return self.now
+
+        def call_at(self, when: float, callback: Callable[[], None], *, context: object) -> Loop:
+            self.now, self.wake = when, callback
+            return self
+
+        def cancel(self) -> None:
+            self.wake = None
+
+    loop = Loop()
+    timers = Timers(loop)
+    instants = [1001 + number / 1000 for number in range(4000)]
+    for instant in instants:
+        timers.add(Watched(instant))
+    while loop.wake is not None:
+        wake, loop.wake = loop.wake, None
+        wake()
+    assert expired == instants
+    assert looks < 200 * len(instants)
 
 
 async def test_a_timeout_cancels_its_task_and_says_so(timers: Timers) -> None:

@@ -216,7 +216,7 @@ class _Account:
     def earn(self, response: aiohttp.ClientResponse) -> None:
         """Refund the budget for a success, once the body has shown that it is one."""
         attempt = cast("AttemptResponse", response).attempt
-        if self._budget.full or attempt is None:
+        if self._budget.recovered() or attempt is None:
             # It may have filled up by itself since it was last reported.
             self._report()
         else:

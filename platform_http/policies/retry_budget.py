@@ -76,15 +76,19 @@ class RetryBudget:
     def full(self) -> bool:
         """Whether a new budget would behave the same."""
         self._count_trickle()
-        if self._tokens < self._capacity:
-            return False
-        self._spent = False
-        return True
+        return self._tokens >= self._capacity
 
     @property
     def untouched(self) -> bool:
-        """Whether nothing was spent since it was last seen :attr:`full`, at no cost to ask."""
+        """Whether nothing was spent since it last :meth:`recovered`, at no cost to ask."""
         return not self._spent
+
+    def recovered(self) -> bool:
+        """Tell whether it is full again, and if so take it for untouched from now on."""
+        if not self.full:
+            return False
+        self._spent = False
+        return True
 
     def spend(self, *, timeout: bool) -> float | None:
         """Pay for one resend or hedge.

@@ -187,7 +187,7 @@ class ClientTelemetry:
     def retry_stopped(self, call: Call, reason: str) -> None:  # noqa: ARG002 - Observer's signature
         """Count why a failed call is not resent."""
         if self._series is not None:
-            self._metrics.retry_stops.labels(self._client, reason).inc()
+            self._series.retry_stops.count(reason)
 
     @_guarded
     def rejected(

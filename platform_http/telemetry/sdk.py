@@ -21,17 +21,21 @@ def put(span: Span, attributes: Mapping[str, Any]) -> None:
     The SDK looks at every value for what it may have to copy, cut or drop: two thirds of what a
     recorded span costs. Where its limits do not bite, there is nothing of the kind.
     """
+    module: Any = sys.modules.get("opentelemetry.sdk.trace")
+    # Whoever wraps spans, or derives from them, may have more to do with an attribute.
+    if module is None or type(span) is not getattr(module, "_Span", None):
+        span.set_attributes(attributes)
+        return
     held: Any = getattr(span, "_attributes", None)
-    module = sys.modules.get("opentelemetry.attributes")
+    kept = getattr(held, "_dict", None)
     if (
-        module is not None
-        and type(held) is module.BoundedAttributes
+        type(kept) is dict
         and held.max_value_len is None
-        and (held.maxlen is None or held.maxlen >= len(held) + len(attributes))
+        and (held.maxlen is None or held.maxlen >= len(kept) + len(attributes))
         and span.is_recording()
     ):
-        with held._lock:  # noqa: SLF001 - held by a canary in tests/contract
-            held._dict.update(attributes)  # noqa: SLF001 - as above
+        with held._lock:  # noqa: SLF001 - held by a canary in tests/telemetry/test_sdk.py
+            kept.update(attributes)
     else:
         span.set_attributes(attributes)
 
@@ -48,5 +52,5 @@ def drops_children(tracer: Tracer) -> bool:
     sampler: Any = getattr(tracer, "sampler", None)
     return (
         type(sampler) in (sampling.ParentBased, sampling.ParentBasedTraceIdRatio)
-        and sampler._local_parent_not_sampled is sampling.ALWAYS_OFF  # noqa: SLF001 - held by a canary
+        and getattr(sampler, "_local_parent_not_sampled", None) is sampling.ALWAYS_OFF
     )

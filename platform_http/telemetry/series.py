@@ -49,6 +49,29 @@ def observed(word: str) -> str:
     return f"{word}{_OBSERVED}"
 
 
+class ByReason:
+    """The children of a counter that differ in their last label, a word of a small set."""
+
+    __slots__ = ("_adders", "_counter", "_labels")
+
+    def __init__(self, counter: Counter, *labels: str) -> None:
+        self._counter = counter
+        self._labels = labels
+        self._adders: dict[str, Callable[[float], None]] = {}
+
+    def count(self, reason: str) -> None:
+        """Count what happened for *reason*."""
+        add = self._adders.get(reason)
+        if add is None:
+            add = self.begin(reason)
+        add(1)
+
+    def begin(self, reason: str) -> Callable[[float], None]:
+        """Show *reason* from zero on: a counter born with its first event hides it from rates."""
+        add = self._adders[reason] = adder(self._counter.labels(*self._labels, reason))
+        return add
+
+
 class ServerSeries:
     """What is counted per server, that is per ``server_address`` and ``server_port``."""
 
@@ -57,6 +80,8 @@ class ServerSeries:
         self._labels = (client, address, port)
         self._failed_connects: dict[str, Histogram] = {}
         self._circuit_states: tuple[str, ...] = ()
+        self._rejections = ByReason(metrics.rejections, *self._labels)
+        self._retries = ByReason(metrics.retries, *self._labels)
         self.address = address
         self.port = port
         active, idle = (
@@ -98,23 +123,22 @@ class ServerSeries:
 
     def resent(self, reason: str) -> None:
         """Count a resend."""
-        self._metrics.retries.labels(*self._labels, reason).inc()
+        self._retries.count(reason)
 
     def rejected(self, reason: str) -> None:
         """Count a refusal."""
-        self._metrics.rejections.labels(*self._labels, reason).inc()
+        self._rejections.count(reason)
 
     def concurrency_watched(self, limit: int) -> None:
         """Show the *limit*, and count what it refuses from zero on."""
-        self._metrics.rejections.labels(*self._labels, "concurrency_limited")
+        self._rejections.begin("concurrency_limited")
         if self.concurrency_limit is not None:
             self.concurrency_limit.set(limit)
 
     def circuit_watched(self, *, enforced: bool) -> None:
         """Show the circuit as closed from the first attempt on, not only after it changed.
 
-        Its transitions and refusals are counted from zero on: a counter that is born with its first
-        event hides that one from every rate.
+        Its transitions and refusals are counted from zero on.
         """
         states = _CIRCUIT_STATES if enforced else _OBSERVED_STATES
         if self._circuit_states == states:
@@ -125,7 +149,7 @@ class ServerSeries:
         for state in states:
             self._metrics.circuit_transitions.labels(*self._labels, state)
         if enforced:
-            self._metrics.rejections.labels(*self._labels, "circuit_open")
+            self._rejections.begin("circuit_open")
         self._show_circuit(states[0])
 
     def circuit_renewed(self) -> None:
@@ -262,6 +286,7 @@ class ClientSeries:
         self._lookups: dict[str, Histogram] = {}
         self._other_servers: ServerSeries | None = None
         self._certified: dict[str, float] = {}
+        self.retry_stops = ByReason(metrics.retry_stops, name)
         self._pool_limits: tuple[int, int] | None = None
         self._can_resend = False
         self._is_complete = True
@@ -397,7 +422,7 @@ class ClientSeries:
         # Made at the first look at them.
         _ = self.hedges, self.tls_reloads, self.token_refreshes, self.rate_limit_store_errors
         if self._can_resend:
-            self.metrics.retry_stops.labels(self.name, "budget")
+            self.retry_stops.begin("budget")
         if self._pool_limits is not None:
             limit, limit_per_host = self._pool_limits
             self.metrics.pool_limit.labels(self.name).set(limit)

@@ -51,12 +51,13 @@ class PlatformRequest(aiohttp.ClientRequest):
     proxies: ClassVar[ProxyResolver | None] = None
     egress: ClassVar[EgressGuard | None] = None
     redirects: ClassVar[RedirectGuard | None] = None
+    # Whether it is made. No slot: it is asked for before it was ever set.
+    _is_whole = False
     # Slots, because an instance with more than thirty attributes loses its fast dictionary, and
     # aiohttp has two thirds of them.
     __slots__ = (
         "_drops_expect",
         "_given",
-        "_is_whole",
         "_judged_url",
         "_origin",
         "_tls_choice",
@@ -72,10 +73,14 @@ class PlatformRequest(aiohttp.ClientRequest):
 
     # aiohttp's constructor calls the verbs below one after the other, each with what it is about.
     # A constructor of our own, which sees all arguments at once, would have to hand 20 of them on:
-    # a twentieth of what sending a request costs.
+    # a twentieth of what sending a request costs. What an application's middleware asks of them
+    # later is aiohttp's to do: it is no new hop, and its destination is judged by the connector.
 
     def update_host(self, url: URL) -> None:
         """Begin the hop: judge where it goes, before anything is made for it."""
+        if self._is_whole:
+            _Base.update_host(self, url)
+            return
         self.attempt: Attempt | None = None
         self.on_attempt: Callable[[], None] | None = None
         self.on_resend: Callable[[], None] | None = None
@@ -89,7 +94,6 @@ class PlatformRequest(aiohttp.ClientRequest):
         # What the caller and the settings gave, without what aiohttp adds.
         self._given: CIMultiDict[str] | None = None
         self._drops_expect = False
-        self._is_whole = False
         call = CURRENT_CALL.get()
         # A session without calls of its own may be used inside another client's call.
         if call is not None and call.client is not self.client:
@@ -107,8 +111,8 @@ class PlatformRequest(aiohttp.ClientRequest):
 
     def update_headers(self, headers: LooseHeaders | None) -> None:
         """Take the headers that the hop may carry."""
-        if headers:
-            # aiohttp passes what it made of the caller's and the session's headers.
+        if headers and not self._is_whole:
+            # aiohttp's constructor passes what it made of the caller's and the session's headers.
             given = cast("CIMultiDict[str]", headers)
             if self.guards_defaults and self._origin != self.own_origin:
                 given = self._withhold_defaults(given)
@@ -120,11 +124,14 @@ class PlatformRequest(aiohttp.ClientRequest):
     def update_cookies(self, cookies: LooseCookies | None) -> None:
         """Take the cookies that the hop may carry."""
         # The jar knows hosts, but no ports and no history.
-        if cookies:
-            super().update_cookies(None if self._lightens() and self._call().strayed else cookies)
+        if cookies and (self._is_whole or not (self._lightens() and self._call().strayed)):
+            _Base.update_cookies(self, cookies)
 
     def update_content_encoding(self, data: Any) -> None:
         """Judge the hop by whether it has a body."""
+        if self._is_whole:
+            _Base.update_content_encoding(self, data)
+            return
         if data is None or not self.chunked:
             # Anything but None makes aiohttp write chunks, be it told in a header or not.
             self.chunked = None
@@ -144,6 +151,9 @@ class PlatformRequest(aiohttp.ClientRequest):
         proxy_headers: LooseHeaders | None,
     ) -> None:
         """Choose the proxy of the hop, and its SSL context."""
+        if self._is_whole:
+            _Base.update_proxy(self, proxy, proxy_auth, proxy_headers)
+            return
         if proxy is not None:
             if self.egress is not None and self.denied is None:
                 self.denied = self.egress.admit_proxy(self.call, self._origin, proxy)

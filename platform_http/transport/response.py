@@ -261,16 +261,15 @@ class PlatformResponse(aiohttp.ClientResponse):
         exc_tb: TracebackType | None,
     ) -> Coroutine[Any, Any, None]:
         """Release the response."""
-        # Other exceptions are the caller's own business and say nothing of the body.
-        if exc_val is not None and (
-            isinstance(exc_val, asyncio.CancelledError) or self._callers_timer_fired()
-        ):
-            self._note(exc_val)
         if self._connection is None and self._writer is None:
-            # What aiohttp does as well, less two coroutines that find nothing to wait for.
+            # The body has ended. What aiohttp does as well, less two coroutines that find nothing
+            # to wait for.
             self._in_context = False
             self.release()
             return DONE  # type: ignore[return-value] # less than a coroutine, and enough for await
+        # Other exceptions are the caller's own business and say nothing of the body.
+        if isinstance(exc_val, asyncio.CancelledError) or self._callers_timer_fired():
+            self._note(exc_val)
         return super().__aexit__(exc_type, exc_val, exc_tb)
 
     def watch(self, attempt: Attempt) -> None:
@@ -315,11 +314,13 @@ class PlatformResponse(aiohttp.ClientResponse):
     def expire(self) -> None:
         """Close at the deadline, read or not: aiohttp never collects an unread response."""
         if self._call is not None and self._stream is not None:
-            if not self._is_taken():
-                self._tell_unread(self._call)
-            # A later read must see the deadline, not "Connection closed".
-            self._stream.set_exception(self._call.deadline_exceeded())
-            self.close()
+            try:
+                if not self._is_taken():
+                    self._tell_unread(self._call)
+            finally:
+                # A later read must see the deadline, not "Connection closed".
+                self._stream.set_exception(self._call.deadline_exceeded())
+                self.close()
 
     def _is_taken(self) -> bool:
         """Tell whether somebody reads, or has; unknown of a request without middlewares."""

@@ -6,6 +6,7 @@ Where a test elsewhere shows what such a name does, this one only says that it i
 import asyncio
 import functools
 import inspect
+import ssl
 from types import FunctionType
 
 import aiohttp
@@ -363,9 +364,46 @@ async def test_a_request_is_made_by_its_verbs_in_this_order() -> None:
 
     made = type("Telling", (aiohttp.ClientRequest,), {name: telling(name) for name in verbs})
     loop = asyncio.get_running_loop()
-    request = made("GET", URL("http://127.0.0.1/"), loop=loop, chunked=True, proxy=None)
+    made("GET", URL("http://127.0.0.1/"), loop=loop, chunked=True, proxy=None)
     assert tuple(told) == verbs
-    assert (request.server_hostname, request._ssl) == (None, True)
+
+
+async def test_what_the_verbs_of_a_request_read_and_set_is_there_before_them() -> None:
+    context = ssl.create_default_context()
+    seen = []
+
+    class Setting(aiohttp.ClientRequest):
+        def update_host(self, url: URL) -> None:
+            seen.extend((url, self.url, self.session.headers, self.server_hostname, self.loop))
+            self.server_hostname = None
+            super().update_host(url)
+
+        def update_content_encoding(self, data: object) -> None:
+            seen.append(self.chunked)
+            self.chunked = None
+            super().update_content_encoding(data)
+
+        def update_proxy(self, *arguments: object) -> None:
+            seen.append(self._ssl)
+            self._ssl = context
+            super().update_proxy(*arguments)
+
+    loop = asyncio.get_running_loop()
+    url = URL("https://127.0.0.1/path?query#fragment")
+    async with aiohttp.ClientSession() as session:
+        request = Setting(
+            "GET",
+            url,
+            loop=loop,
+            session=session,
+            chunked=True,
+            ssl=False,
+            server_hostname="other",
+        )
+        bare = url.with_fragment(None)
+        assert seen == [url, bare, session.headers, "other", loop, True, False]
+    # Nothing that comes after a verb takes back what it set: it is what the hop is protected by.
+    assert (request.server_hostname, request.chunked, request._ssl) == (None, None, context)
 
 
 def test_a_trace_config_sends_by_its_private_signals() -> None:

@@ -53,6 +53,16 @@ async def test_a_body_that_outlasts_the_callers_own_timeout_is_no_success(
     assert calls(observed) == {("error", "deadline_exceeded"): 1}
 
 
+async def test_a_body_is_no_success_though_the_caller_handles_his_own_timeout_while_reading(
+    observed: Observed,
+) -> None:
+    async with FaultServer([STALLED]) as server, observed.session() as session:
+        async with session.get(server.url, timeout=ClientTimeout(total=0.1)) as response:
+            with pytest.raises(TimeoutError):
+                await _iterate(response)
+    assert calls(observed) == {("error", "deadline_exceeded"): 1}
+
+
 async def test_bodies_that_outlast_the_callers_own_timeout_open_the_circuit(
     observed: Observed,
 ) -> None:

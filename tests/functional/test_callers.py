@@ -201,6 +201,35 @@ async def test_a_call_that_succeeds_leaves_nothing_to_the_garbage_collector(
     assert found == []
 
 
+async def test_a_middleware_that_sends_a_request_elsewhere_begins_no_hop(
+    observed: Observed,
+) -> None:
+    calls = []
+
+    async def elsewhere(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType):
+        request.url = other.url
+        request.update_host(request.url)
+        request.update_headers([("Host", "elsewhere"), ("X-Key", "k")])
+        request.update_cookies({"name": "value"})
+        request.update_content_encoding(None)
+        request.update_proxy(None, None, None)
+        calls.append(request.call)
+        return await handler(request)
+
+    moved = respond(302, headers={"Location": "/again"})
+    async with FaultServer() as server, FaultServer([moved, respond(200)]) as other:
+        settings = {"base_url": str(server.url), "headers": {"X-Key": "k"}}
+        async with (
+            observed.factory(middlewares=(elsewhere,), **settings) as factory,
+            factory.session().get("/") as response,
+        ):
+            assert response.status == 200
+    assert server.requests == []
+    assert [request.headers["X-Key"] for request in other.requests] == ["k", "k"]
+    assert [request.headers["Cookie"] for request in other.requests] == ["name=value"] * 2
+    assert [call.hops for call in calls] == [2, 2]
+
+
 async def test_a_session_has_one_trace_config_unless_the_application_adds_some(
     observed: Observed,
 ) -> None:

@@ -73,6 +73,26 @@ async def test_a_response_that_nobody_reads_is_told_with_its_line(
     assert "s3cret" not in record.getMessage() + str(vars(record))
 
 
+async def test_an_unread_response_is_closed_though_the_log_fails(observed: Observed) -> None:
+    def fails(_: logging.LogRecord) -> bool:
+        raise OSError("disk full")
+
+    logger, failures = logging.getLogger("platform_http"), []
+    asyncio.get_running_loop().set_exception_handler(
+        lambda _, context: failures.append(str(context["exception"]))
+    )
+    logger.addFilter(fails)
+    try:
+        async with FaultServer([UNFINISHED]) as server, observed.session(**TOTAL) as session:
+            kept = [await session.get(server.url) for _ in range(2)]
+            await _until_the_deadline()
+            assert [response.closed for response in kept] == [True, True]
+            observed.assert_quiet()
+    finally:
+        logger.removeFilter(fails)
+    assert set(failures) == {"disk full"}
+
+
 async def test_each_time_is_counted_and_each_place_told_once(
     observed: Observed, told: Callable[[], list]
 ) -> None:

@@ -167,6 +167,18 @@ async def test_max_attempts_of_a_call_caps_it(observed: Observed) -> None:
                 assert len(server.requests) == attempts
 
 
+async def test_max_attempts_of_a_call_holds_where_the_settings_resend_nothing_by_themselves(
+    observed: Observed,
+) -> None:
+    async with FaultServer([respond(503)]) as server:
+        async with observed.session(retry={"max_attempts": 1}) as session:
+            for options, attempts in ((CallOptions(), 1), (CallOptions(max_attempts=3), 3)):
+                server.requests.clear()
+                async with session.get(server.url, trace_request_ctx=options):
+                    pass
+                assert len(server.requests) == attempts
+
+
 async def _pieces():
     # More than is read ahead.
     yield b"one " * 20_000

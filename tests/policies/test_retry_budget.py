@@ -43,6 +43,21 @@ def test_the_last_tokens_can_be_spent(clock):
     assert tokens.tokens == 0
 
 
+def test_a_budget_is_touched_from_a_resend_until_somebody_notes_that_it_has_recovered(clock):
+    tokens = budget(clock)
+    assert tokens.untouched
+    tokens.spend(timeout=False)
+    assert not tokens.untouched
+    clock.advance(9)
+    assert not tokens.recovered()
+    clock.advance(1)
+    # Who only looks, to forget it or to show it, has told nobody.
+    assert tokens.full
+    assert not tokens.untouched
+    assert tokens.recovered()
+    assert tokens.untouched
+
+
 def test_what_cannot_be_paid_takes_nothing(clock):
     tokens = budget(clock, capacity=15)
     assert tokens.spend(timeout=True) is None

@@ -1,5 +1,8 @@
 """The short ways to prometheus_client's values end where its own verbs end."""
 
+import sys
+import threading
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -55,6 +58,59 @@ def test_gauges_and_counters_move(gauges) -> None:
     assert first._value.get() == 7
     adder(second)(-1)
     assert second._value.get() == 0
+
+
+class Foreign:
+    """A value of another kind, which nobody has told us of."""
+
+    def __init__(self, *_: object, **__: object) -> None:
+        self._amount = 0.0
+
+    def inc(self, amount):
+        self._amount += amount
+
+    def set(self, amount, timestamp=None):
+        self._amount = amount
+
+    def get(self):
+        return self._amount
+
+
+def test_values_of_another_kind_are_left_to_the_verbs_of_their_child(monkeypatch) -> None:
+    monkeypatch.setattr("prometheus_client.values.ValueClass", Foreign)
+    first, second = Gauge("a", "x", registry=None), Gauge("b", "x", registry=None)
+    Level(first).set(2)
+    Pair(first, second).add(1, 4)
+    histogram = Histogram("c_seconds", "x", registry=None)
+    Distribution(histogram).observe(0.3)
+    adder(second)(1)
+    assert (first._value.get(), second._value.get()) == (3, 5)
+    assert histogram._sum.get() == 0.3
+
+
+def test_threads_lose_nothing() -> None:
+    pair = Pair(first := Gauge("a", "x", registry=None), second := Gauge("b", "x", registry=None))
+    histogram = Histogram("c_seconds", "x", registry=None)
+
+    def move() -> None:
+        # Each has one of its own, as two sessions of a client have.
+        distribution = Distribution(histogram)
+        for _ in range(2000):
+            pair.add(1, -1)
+            distribution.observe(1)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=move) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert (first._value.get(), second._value.get()) == (8000, -8000)
+    assert histogram._sum.get() == 8000
 
 
 def test_a_distribution_writes_what_processes_share(gauges) -> None:

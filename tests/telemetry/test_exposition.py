@@ -8,9 +8,13 @@ from pathlib import Path
 
 import pytest
 from opentelemetry.sdk.trace import sampling
+from prometheus_client import CollectorRegistry, Counter
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.exposition import choose_encoder
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics
 from prometheus_client.parser import text_string_to_metric_families as plain_text
 
+from platform_http.telemetry import exposition
 from platform_http.telemetry.exposition import render
 
 ROOT = Path(__file__).parents[2]
@@ -193,3 +197,36 @@ def test_workers_share_one_page_in_multiprocess_mode(tmp_path):
     assert value(samples, "http_client_active_requests", **labels) == 1
     assert value(samples, "platform_http_retry_budget_tokens") == 60
     assert value(samples, "platform_http_calls_total", **calls) == 2
+
+
+@pytest.mark.parametrize("accept", [None, OPEN_METRICS])
+def test_giving_way_changes_nothing_of_the_page(scene, accept):
+    one_call(scene)
+    encode, _ = choose_encoder(accept or "")
+    assert render(scene.registry, accept)[0] == encode(scene.registry)
+
+
+def test_rendering_gives_way_in_the_middle_of_a_family(monkeypatch):
+    registry = CollectorRegistry()
+    counter = Counter("a", "x", ("n",), registry=registry)
+    for number in range(1000):
+        counter.labels(str(number))
+    pauses = []
+    monkeypatch.setattr(exposition.time, "sleep", pauses.append)
+    render(registry, None)
+    assert len(pauses) > 10
+    assert not any(pauses)
+
+
+def test_what_a_collector_keeps_is_left_as_it_is():
+    family = CounterMetricFamily("kept", "x", value=1)
+    samples = family.samples
+
+    class Keeping:
+        def collect(self):
+            yield family
+
+    registry = CollectorRegistry()
+    registry.register(Keeping())
+    assert render(registry, None) == render(registry, None)
+    assert family.samples is samples

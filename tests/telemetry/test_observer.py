@@ -4,11 +4,12 @@ import logging
 from contextvars import copy_context
 
 import pytest
+from prometheus_client import Counter
 
 from platform_http.call import Origin
 from platform_http.telemetry.children import Distribution
 from platform_http.telemetry.observer import _warn_of_double_spans
-from platform_http.telemetry.series import AttemptSeries, ClientSeries, OperationSeries
+from platform_http.telemetry.series import AttemptSeries, ByReason, ClientSeries, OperationSeries
 from platform_http.telemetry.spans import ClientSpans
 
 ORIGIN = Origin("http", "api.example.com", 80)
@@ -144,6 +145,7 @@ def test_every_other_hook_swallows_and_counts_too(scene, monkeypatch, hook, argu
     monkeypatch.setattr("prometheus_client.Gauge.dec", explode)
     monkeypatch.setattr("prometheus_client.Gauge.set", explode)
     monkeypatch.setattr(ClientSeries, "server", explode)
+    monkeypatch.setattr(ByReason, "count", explode)
     monkeypatch.setattr("prometheus_client.Histogram.observe", explode)
     counted = []
     monkeypatch.setattr(
@@ -151,6 +153,24 @@ def test_every_other_hook_swallows_and_counts_too(scene, monkeypatch, hook, argu
     )
     getattr(scene.telemetry, hook)(*arguments(call, attempt))
     assert counted == [hook]
+
+
+def test_refusals_and_stops_look_their_labels_up_once(scene, monkeypatch):
+    call = scene.call()
+    lookups = []
+    labels = Counter.labels
+    monkeypatch.setattr(
+        Counter, "labels", lambda self, *values: lookups.append(values) or labels(self, *values)
+    )
+    for _ in range(3):
+        scene.telemetry.rejected(call, ORIGIN, "circuit_open")
+        scene.telemetry.rejected(call, ORIGIN, "circuit_open", enforced=False)
+        scene.telemetry.retry_stopped(call, "circuit_open")
+    assert len(lookups) == len(set(lookups))
+    server = {"server_address": "api.example.com", "server_port": "80"}
+    for reason in ("circuit_open", "circuit_open_observed"):
+        assert scene.sample("platform_http_rejections_total", reason=reason, **server) == 3
+    assert scene.sample("platform_http_retry_stops_total", reason="circuit_open") == 3
 
 
 def test_a_connection_that_closes_swallows_and_counts(scene, monkeypatch):

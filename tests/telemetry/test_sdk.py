@@ -1,7 +1,7 @@
 """The short ways through OpenTelemetry's SDK, and where they are not taken."""
 
 import pytest
-from opentelemetry.sdk.trace import SpanLimits, TracerProvider
+from opentelemetry.sdk.trace import SpanLimits, TracerProvider, _Span
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import (
@@ -37,6 +37,53 @@ def test_a_span_gets_what_its_own_verb_would_give_it(limits) -> None:
         (finished,) = exporter.get_finished_spans()
         spans.append((dict(finished.attributes), finished.dropped_attributes))
     assert spans[0] == spans[1]
+
+
+def test_the_short_way_is_taken_where_it_ends_in_the_same(monkeypatch) -> None:
+    span, _ = span_of()
+    monkeypatch.setattr(type(span), "set_attributes", None)
+    put(span, ATTRIBUTES)
+    assert span.attributes == {"first": 1, **ATTRIBUTES}
+
+
+def test_a_span_of_another_class_is_asked_itself() -> None:
+    class Scrubbing(_Span):
+        def set_attributes(self, attributes):
+            super().set_attributes(dict.fromkeys(attributes, "scrubbed"))
+
+    span, _ = span_of()
+    derived = Scrubbing("s", span.get_span_context(), limits=SpanLimits())
+    derived.start()
+    put(derived, ATTRIBUTES)
+    assert set(derived.attributes.values()) == {"scrubbed"}
+
+
+def test_a_wrapped_span_is_not_reached_behind_its_wrapper() -> None:
+    class Wrapper:
+        def __init__(self, wrapped):
+            self.wrapped, self.asked = wrapped, []
+
+        def __getattr__(self, name):
+            return getattr(self.wrapped, name)
+
+        def set_attributes(self, attributes):
+            self.asked.append(attributes)
+
+    wrapper = Wrapper(span_of()[0])
+    put(wrapper, ATTRIBUTES)
+    assert wrapper.asked == [ATTRIBUTES]
+    assert dict(wrapper.wrapped.attributes) == {"first": 1}
+
+
+def test_attributes_that_are_kept_elsewhere_are_set_all_the_same(monkeypatch) -> None:
+    span, _ = span_of()
+    asked = []
+    monkeypatch.setattr(span, "_attributes", object())
+    monkeypatch.setattr(
+        type(span), "set_attributes", lambda _, attributes: asked.append(attributes)
+    )
+    put(span, ATTRIBUTES)
+    assert asked == [ATTRIBUTES]
 
 
 def test_what_does_not_record_is_left_to_itself() -> None:
