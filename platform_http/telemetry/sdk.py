@@ -1,7 +1,7 @@
 """Shorter ways through OpenTelemetry's SDK, taken only where they end in the same.
 
-The SDK is not a dependency of the library, and here it is only recognised. What is not recognised
-is treated as any implementation of the API.
+A call needs the API alone: the SDK is not imported here, only recognised. What is not recognised is
+treated as any implementation of the API.
 """
 
 from __future__ import annotations
