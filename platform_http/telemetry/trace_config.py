@@ -122,7 +122,7 @@ class _Calls:
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._clock = client.loop.time
+        self._clock = client.clock
         self._looks_for_userinfo = client.settings.egress.mode == "public"
 
     def started(

@@ -66,7 +66,6 @@ class PlatformRequest(aiohttp.ClientRequest):
         "credentials",
         "denied",
         "handler",
-        "on_attempt",
         "on_resend",
         "socks",
     )
@@ -82,7 +81,6 @@ class PlatformRequest(aiohttp.ClientRequest):
             _Base.update_host(self, url)
             return
         self.attempt: Attempt | None = None
-        self.on_attempt: Callable[[], None] | None = None
         self.on_resend: Callable[[], None] | None = None
         self.credentials: Mapping[str, str] | None = None
         self.handler: ClientHandlerType | None = None
@@ -181,7 +179,7 @@ class PlatformRequest(aiohttp.ClientRequest):
     def send(self, conn: Connection) -> Coroutine[Any, Any, aiohttp.ClientResponse]:
         """Send the request; from here on the server may have processed it."""
         if self.attempt is not None:
-            self.attempt.mark_sent(self.client.loop.time())
+            self.attempt.mark_sent(self.client.clock())
         elif self.call is not None:
             # A request with ``middlewares=()`` has no attempt, and is sent all the same.
             self.call.sent += 1
