@@ -109,7 +109,7 @@ class Permit:
         self.record(_NEUTRAL)
 
 
-def _permit(breaker: CircuitBreaker | None, generation: int, *, is_timed: bool = False) -> Permit:
+def _permit(breaker: CircuitBreaker | None, generation: int, is_timed: bool) -> Permit:
     permit = Permit()
     permit.breaker = breaker
     permit.generation = generation
@@ -283,7 +283,7 @@ class CircuitBreaker:
         """Return the right to send one attempt, or how long to wait for it."""
         if self._state is _CLOSED and self._running is None:
             self._unsettled += 1
-            return _permit(self, self._generation)
+            return _permit(self, self._generation, False)
         now = self._clock()
         # Whoever is told of a change may take the probe or steer elsewhere: so ask again after it.
         if self._opens_by_age(now):
@@ -291,7 +291,7 @@ class CircuitBreaker:
             return self.admit()
         wait = self._wait(now)
         if wait > 0.0:
-            return _permit(None, self._generation) if self._observe else Refusal(wait)
+            return _permit(None, self._generation, False) if self._observe else Refusal(wait)
         if self._state is State.OPEN:
             self._good_probes = 0
             self._change(State.HALF_OPEN)
@@ -300,7 +300,7 @@ class CircuitBreaker:
             self._begin_generation()
             self._probe_began = now
         self._unsettled += 1
-        return _permit(self, self._generation, is_timed=True)
+        return _permit(self, self._generation, True)
 
     def refusal(self) -> Refusal | None:
         """Return what :meth:`admit` would refuse with now, and change nothing.
@@ -381,30 +381,31 @@ class CircuitBreaker:
         if permit.generation != self._generation:
             return
         self._unsettled -= 1
-        if self._running is not None and permit.began < math.inf:
-            self._running.finish(permit)
+        running = self._running
+        if running is not None and permit.began < math.inf:
+            running.finish(permit)
         if health is _NEUTRAL:
             return
         now = self._clock()
-        is_ok, is_slow = health is _OK, now - permit.began >= self._slow_after
         if self._state is not _CLOSED:
-            self._judge_probe(now, is_good=is_ok and not is_slow)
+            is_slow = now - permit.began >= self._slow_after
+            self._judge_probe(now, is_good=health is _OK and not is_slow)
             return
         window = self._window
         if now >= window.bucket_ends:
             window.advance(now)
-        if is_ok:
+        if health is _OK:
             window.add_ok()
         else:
             window.add_failed()
-        if is_slow:
-            window.add_slow()
-        # Where nothing has failed or is slow, which is nearly always, there is nothing to ask.
-        if (window.failed or self._running is not None) and self._opens_by_results(now):
+        if running is not None:
+            if now - permit.began >= self._slow_after:
+                window.add_slow()
+        elif not window.failed:
+            # Nothing opens it; nearly all results end here.
+            return
+        if self._forced is None and (self._too_many_failed() or self._too_slow(now)):
             self._open(now)
-
-    def _opens_by_results(self, now: float) -> bool:
-        return self._forced is None and (self._too_many_failed() or self._too_slow(now))
 
     def _judge_probe(self, now: float, *, is_good: bool) -> None:
         if not is_good:
