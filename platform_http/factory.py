@@ -42,8 +42,8 @@ from platform_http.transport.connector import (
     PlatformUnixConnector,
 )
 from platform_http.transport.dns import bounded, make_resolver
+from platform_http.transport.quick_request import request_class
 from platform_http.transport.redirects import RedirectGuard, remember_redirect
-from platform_http.transport.request import request_class
 from platform_http.transport.response import response_class
 from platform_http.wiring import PolicyMaker, Registries
 
