@@ -147,6 +147,7 @@ class _PlatformConnector(aiohttp.BaseConnector):
         self._session_timeout = timeout
         self._pool_timeout = client.settings.timeout.pool
         self._max_age = client.settings.pool.max_connection_age or math.inf
+        self._ages = self._max_age < math.inf
         factory = functools.partial(PlatformProtocol, loop=self._loop, client=client)
         self._factory = factory  # type: ignore[assignment] # partial is invariant in its class
 
@@ -181,14 +182,14 @@ class _PlatformConnector(aiohttp.BaseConnector):
             connection = None if req.proxy else await self._get(req.connection_key, told)
             if connection is None:
                 connection = await self._connect(req, traces, timeout, call, attempt)
-            protocol = connection.protocol
+            protocol = connection._protocol  # noqa: SLF001 - the property is one more call
             assert isinstance(protocol, PlatformProtocol)
             if protocol.origin is None:
                 # An application's hook may have waited for longer than the connection lived.
                 if not protocol.lost:
                     protocol.serve(Origin.of(req.url))
                 break
-            if not protocol.should_close and not self._is_aged(protocol):
+            if not protocol.should_close and not (self._ages and self._is_aged(protocol)):
                 protocol.reuse()
                 if attempt is not None:
                     attempt.reused = True
@@ -196,15 +197,13 @@ class _PlatformConnector(aiohttp.BaseConnector):
             connection.close()
         if protocol.denied is not None and getattr(req, "denied", None) is None:
             self._client.observer.egress_denied(protocol.denied.reason, enforced=False)
-        if call is not None and req.body and may_fall_short(req):
+        if call is not None and req._body is not None and may_fall_short(req):  # noqa: SLF001 - as above
             protocol.force_close()
         if attempt is not None:
             attempt.peer = protocol.peer
         return connection
 
     def _is_aged(self, protocol: PlatformProtocol) -> bool:
-        if self._max_age == math.inf:
-            return False
         return self._client.loop.time() - protocol.opened > self._max_age
 
     async def _connect(
@@ -267,7 +266,8 @@ class _PlatformConnector(aiohttp.BaseConnector):
             should_close = True
         # Not by super(), as in the request class.
         aiohttp.BaseConnector._release(self, key, protocol, should_close=should_close)  # noqa: SLF001
-        if isinstance(protocol, PlatformProtocol) and protocol.is_connected():
+        # One that aiohttp has closed instead has no transport any more.
+        if protocol.transport is not None and isinstance(protocol, PlatformProtocol):
             protocol.rest()
 
     def use(self) -> PoolUse:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+from inspect import signature
 from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
@@ -54,7 +55,7 @@ class QuickRequest(PlatformRequest):
 
     __slots__ = ()
 
-    def __init__(  # noqa: PLR0913 - aiohttp's arguments
+    def __init__(
         self,
         method: str,
         url: URL,
@@ -114,7 +115,7 @@ class QuickRequest(PlatformRequest):
             self.update_auto_headers(skip_auto_headers)
         else:
             self.headers = _AUTOMATIC.copy()
-            self.headers[hdrs.HOST] = self.url.host_port_subcomponent
+            self.headers[hdrs.HOST] = self.url.host_port_subcomponent or ""
         if cookies:
             self.update_cookies(cookies)
         call = self.call
@@ -124,11 +125,7 @@ class QuickRequest(PlatformRequest):
             self.chunked = self.compress = None
         if auth is not None or self.auth is not None:
             self.update_auth(auth, trust_env)
-        if (
-            proxy is not None
-            or self.proxies is not None
-            or self._origin.scheme in TLS_SCHEMES
-        ):
+        if proxy is not None or self.proxies is not None or self._origin.scheme in TLS_SCHEMES:
             self.update_proxy(proxy, proxy_auth, proxy_headers)
         else:
             self.proxy = self.proxy_auth = self.proxy_headers = None
@@ -152,8 +149,7 @@ def is_sound() -> bool:
 
     Call it in a running event loop.
     """
-    theirs, ours = _Base.__init__, QuickRequest.__init__
-    if theirs.__kwdefaults__.keys() != ours.__kwdefaults__.keys():
+    if signature(_Base).parameters.keys() != signature(QuickRequest).parameters.keys():
         return False
     asked: dict[str, Any] = {
         "loop": asyncio.get_running_loop(),

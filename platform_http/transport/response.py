@@ -127,8 +127,13 @@ class PlatformResponse(aiohttp.ClientResponse):
             stream = self._stream
             self._buffering = True
             try:
-                if self._connection is None and self._is_small(stream):
-                    # There is nothing to wait for, and nothing left to release.
+                if (
+                    self._connection is None
+                    and stream is not EMPTY_PAYLOAD
+                    and stream.is_eof()
+                    and stream.total_bytes <= self._small
+                ):
+                    # All of it is here, and so little that no limit has to be looked at.
                     self._body = stream.read_nowait()
                 else:
                     self._body = await self._read_bounded(stream)
@@ -145,10 +150,6 @@ class PlatformResponse(aiohttp.ClientResponse):
             if protocol is None or not protocol.upgraded:
                 await self._wait_released()
         return self._body
-
-    def _is_small(self, stream: StreamReader) -> bool:
-        """Tell whether all of a body is here, and so little that no limit has to be looked at."""
-        return stream is not EMPTY_PAYLOAD and stream.is_eof() and stream.total_bytes <= self._small
 
     async def _read_bounded(self, stream: StreamReader) -> bytes:
         if self._connection is not None:
@@ -261,11 +262,15 @@ class PlatformResponse(aiohttp.ClientResponse):
         exc_tb: TracebackType | None,
     ) -> Coroutine[Any, Any, None]:
         """Release the response."""
-        if self._connection is None and self._writer is None:
-            # The body has ended. What aiohttp does as well, less two coroutines that find nothing
-            # to wait for.
+        if self._closed and self._connection is None and self._writer is None:
+            # The body has ended, and all is released but the response itself. What aiohttp does as
+            # well, less two coroutines that find nothing to wait for.
             self._in_context = False
-            self.release()
+            if not self._released:
+                self._released = True
+                stream = self._stream
+                if stream is not None and stream.exception() is None:
+                    stream.set_exception(_CONNECTION_CLOSED_EXCEPTION)
             return DONE  # type: ignore[return-value] # less than a coroutine, and enough for await
         # Other exceptions are the caller's own business and say nothing of the body.
         if isinstance(exc_val, asyncio.CancelledError) or self._callers_timer_fired():
@@ -279,7 +284,7 @@ class PlatformResponse(aiohttp.ClientResponse):
         if attempt.call.upgrade:
             # What ws_connect() raises about them is out of our sight.
             self._show(ShownHeaders(self._headers))
-        connection = self.connection
+        connection = self._connection
         if connection is None or self.status == 101:
             # Complete already, or an upgrade: a call ends at its 101.
             self._measure()
