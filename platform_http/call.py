@@ -21,7 +21,7 @@ from weakref import WeakKeyDictionary
 from aiohttp import hdrs
 
 from platform_http.errors import DeadlineExceededError
-from platform_http.timers import Timers
+from platform_http.timers import Timers, clock_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
@@ -234,6 +234,7 @@ class Client:
         "_drained",
         "attempt_timeout",
         "budgets",
+        "clock",
         "closing",
         "in_flight",
         "long_lived",
@@ -254,6 +255,8 @@ class Client:
         self.settings = settings
         self.observer = observer
         self.loop = loop
+        self.clock = clock_of(loop)
+        """Instants of ``loop.time()``."""
         self.timers = Timers(loop)
         # Asked for by every call.
         self.total_timeout = settings.timeout.total
@@ -447,9 +450,6 @@ class AttemptRequest(Protocol):
     attempt: Attempt | None
     """The attempt that was made with it last."""
 
-    on_attempt: Callable[[], None] | None
-    """Called when an attempt begins with it, after every wait."""
-
     on_resend: Callable[[], None] | None
     """Called once, when the next attempt begins with it: that one is a resend."""
 
@@ -483,6 +483,7 @@ class Call:
     """State of one call, from ``on_request_start`` to the end of its body."""
 
     __slots__ = (
+        "attempt_timeout",
         "attempts",
         "client",
         "context",
@@ -494,6 +495,7 @@ class Call:
         "idempotency_key",
         "identity",
         "latest",
+        "max_attempts",
         "method",
         "nested",
         "options",
@@ -520,6 +522,11 @@ class Call:
         self.method = ""
         self.started = self.ended = 0.0
         self.deadline = math.inf
+        self.attempt_timeout = options.attempt_timeout or client.attempt_timeout
+        """Seconds until an attempt's response headers; infinite when switched off."""
+        most = client.max_attempts
+        self.max_attempts = 1 if most is None else options.max_attempts or most
+        """Attempts that the retry policy may make of this call, hops not counted."""
         self.attempts = 0
         self.latest: Attempt | None = None
         self.origin: Origin | None = None
@@ -554,7 +561,11 @@ class Call:
         """Start the clock and become the current call."""
         client = self.client
         self.method = method
-        self.upgrade = hdrs.UPGRADE in headers
+        if hdrs.UPGRADE in headers:
+            # Its 101 may take as long as the deadline, and what it opens is not to be opened twice.
+            self.upgrade = True
+            self.max_attempts = 1
+            self.attempt_timeout = math.inf
         self.started = now
         timeout = self.options.timeout or client.total_timeout
         self.deadline = min(now + timeout, _AMBIENT_DEADLINE.get())
@@ -581,19 +592,6 @@ class Call:
             # Attempts and responses refer to their call: without the cycle all go at once.
             self.latest = None
             self.redirects = ()
-
-    @property
-    def max_attempts(self) -> int:
-        """Attempts that the retry policy may make of this call, hops not counted."""
-        most = self.client.max_attempts
-        if most is None or self.upgrade:
-            return 1
-        return self.options.max_attempts or most
-
-    @property
-    def attempt_timeout(self) -> float:
-        """Seconds until an attempt's response headers; infinite when switched off."""
-        return self.options.attempt_timeout or self.client.attempt_timeout
 
     @contextlib.asynccontextmanager
     async def within_deadline(self) -> AsyncIterator[None]:

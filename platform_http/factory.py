@@ -20,9 +20,9 @@ from yarl import URL
 from platform_http.call import Client, Origin, bind_client
 from platform_http.errors import FactoryClosedError
 from platform_http.middlewares.attempt import AttemptMiddleware
-from platform_http.middlewares.circuit_breaker import CircuitBreakerMiddleware
+from platform_http.middlewares.circuit_breaker import CircuitBreakerGate
 from platform_http.middlewares.circuits import Circuits
-from platform_http.middlewares.concurrency import ConcurrencyMiddleware
+from platform_http.middlewares.concurrency import ConcurrencyGate
 from platform_http.middlewares.path import Path
 from platform_http.middlewares.propagation import DeadlinePropagation
 from platform_http.middlewares.retry import RetryMiddleware
@@ -539,16 +539,20 @@ class SessionFactory:
             from platform_http.middlewares.rate_limit import RateLimitMiddleware  # noqa: PLC0415 - see above
 
             path.append(RateLimitMiddleware(client, self._quota(client, make, registries)))
+        # The last two are no middlewares: the attempt asks them, in this order.
+        breaker: CircuitBreakerGate | None = None
+        concurrency: ConcurrencyGate | None = None
         if settings.circuit_breaker.mode != "off":
             breakers = LruRegistry(make.breaker, evictable=lambda breaker: breaker.idle_closed)
             registries.breakers = breakers
             self.circuits.add(client.name, breakers)
-            path.append(CircuitBreakerMiddleware(client, breakers))
+            breaker = CircuitBreakerGate(client, breakers)
         if settings.concurrency.limit:
             limits = LruRegistry(make.concurrency, evictable=lambda limit: limit.idle)
             registries.limits = limits
-            path.append(ConcurrencyMiddleware(client, limits))
-        path.append(AttemptMiddleware(client, _deadline_propagation(settings, base_url)))
+            concurrency = ConcurrencyGate(client, limits)
+        propagation = _deadline_propagation(settings, base_url)
+        path.append(AttemptMiddleware(client, breaker, concurrency, propagation))
         return [Path(path)]
 
     def _quota(self, client: Client, make: PolicyMaker, registries: Registries) -> Quota:

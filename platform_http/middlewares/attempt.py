@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from platform_http.call import Attempt, AttemptResponse
+from platform_http.call import Attempt
 from platform_http.errors import AttemptTimeoutError, FactoryClosedError
 from platform_http.outcomes import error_type, translate
 
@@ -14,73 +14,108 @@ if TYPE_CHECKING:
     import aiohttp
     from aiohttp import ClientHandlerType
 
-    from platform_http.call import AttemptRequest, Call, Client
+    from platform_http.call import AttemptRequest, AttemptResponse, Call, Client, Origin
+    from platform_http.middlewares.circuit_breaker import CircuitBreakerGate
+    from platform_http.middlewares.concurrency import ConcurrencyGate
     from platform_http.middlewares.propagation import DeadlinePropagation
+    from platform_http.policies.concurrency import Slot
 
 
 class AttemptMiddleware:
     """Runs the request under the attempt timeout and the call's deadline, and reports on it.
 
+    In front of it stand its gates, asked in the order of the arguments: policies that admit or
+    refuse an attempt and want to know how it went. They are no middlewares of their own, because
+    each of those is one more coroutine that every wake-up passes through. What they gave out, they
+    get back on every path.
+
     On expiry it raises a timeout error, so that every ``CancelledError`` that outer layers see is
     the caller's.
+
+    Args:
+        client: Whose attempts these are.
+        breaker: The circuit breakers; ``None`` is off.
+        concurrency: The concurrency limits, likewise.
+        propagation: Tells upstreams of the deadline, likewise.
     """
 
-    def __init__(self, client: Client, propagation: DeadlinePropagation | None) -> None:
+    def __init__(
+        self,
+        client: Client,
+        breaker: CircuitBreakerGate | None,
+        concurrency: ConcurrencyGate | None,
+        propagation: DeadlinePropagation | None,
+    ) -> None:
         self._client = client
+        self._breaker = breaker
+        self._concurrency = concurrency
         self._propagation = propagation
 
     async def __call__(
         self, request: aiohttp.ClientRequest, handler: ClientHandlerType
     ) -> aiohttp.ClientResponse:
-        """Make one attempt."""
+        """Make one attempt, when the gates let it through."""
         ours: AttemptRequest = request  # type: ignore[assignment] # made by our request class
         call = ours.call
         assert call is not None
-        attempt = self._begin(call, request, ours)
-        limit = math.inf if call.upgrade else attempt.started + call.attempt_timeout
-        when = min(limit, call.deadline)
-        timeout = None if when == math.inf else self._client.timers.timeout(when)
+        origin = ours.origin_of(request.url)
+        breaker, concurrency = self._breaker, self._concurrency
+        permit = None if breaker is None else breaker.admit(call, origin)
+        slot: Slot | None = None
+        attempt: Attempt | None = None
         try:
+            if concurrency is not None:
+                slot = concurrency.take(origin) or await concurrency.turn(call, origin)
+            attempt = self._begin(call, origin, request, ours)
+            if permit is not None:
+                # How long an attempt takes is counted without its wait for a turn.
+                permit.begin()
+            limit = attempt.started + call.attempt_timeout
+            when = min(limit, call.deadline)
+            timeout = None if when == math.inf else self._client.timers.timeout(when)
             try:
                 response = await handler(request)
             except asyncio.CancelledError:
                 if timeout is not None:
-                    stopped, timeout = timeout, None
-                    if stopped.stop():
+                    expired, timeout = timeout, None
+                    if expired.stop():
                         raise self._expired(call, limit) from None
                 raise
             finally:
                 if timeout is not None:
                     timeout.stop()
+            self._answered(attempt, response)
         except BaseException as error:  # noqa: BLE001 - reported whatever it is, and raised again
-            public = self._failure(attempt, request, error)
+            public = error
             try:
+                if attempt is not None and not attempt.ended:
+                    public = self._failure(attempt, request, error)
+                if slot is not None:
+                    slot.release()
+                if permit is not None and breaker is not None:
+                    breaker.failed(permit, attempt, public)
                 if public is error:
                     raise
                 raise public from (public.__cause__ or error)
             finally:
                 # A traceback keeps this frame; the frame must not keep the error.
                 del public
-        attempt.ended = self._client.loop.time()
-        attempt.status = response.status
-        attempt.response_headers = response.headers
-        attempt.version = response.version
-        self._client.observer.attempt_ended(attempt)
-        cast("AttemptResponse", response).watch(attempt)
+        if slot is not None and concurrency is not None:
+            concurrency.hold(slot, attempt)
+        if permit is not None and breaker is not None:
+            breaker.answered(permit, attempt)
         return response
 
-    def _begin(self, call: Call, request: aiohttp.ClientRequest, ours: AttemptRequest) -> Attempt:
+    def _begin(
+        self, call: Call, origin: Origin, request: aiohttp.ClientRequest, ours: AttemptRequest
+    ) -> Attempt:
         client = self._client
         if request.session.closed:
             raise self._closed_error(call)
-        now = client.loop.time()
+        now = client.clock()
         if now >= call.deadline:
             raise call.deadline_exceeded()
-        url = request.url
-        attempt = Attempt(call, ours.origin_of(url), request.method, url, now)
-        ours.attempt = attempt
-        if ours.on_attempt is not None:
-            ours.on_attempt()
+        attempt = ours.attempt = Attempt(call, origin, request.method, request.url, now)
         if ours.on_resend is not None:
             resent, ours.on_resend = ours.on_resend, None
             resent()
@@ -88,6 +123,16 @@ class AttemptMiddleware:
             self._propagation.write(attempt, request)
         client.observer.attempt_started(attempt, request)
         return attempt
+
+    def _answered(self, attempt: Attempt, response: aiohttp.ClientResponse) -> None:
+        theirs: AttemptResponse = response  # type: ignore[assignment] # made by our response class
+        client = self._client
+        attempt.ended = client.clock()
+        attempt.status = response.status
+        attempt.response_headers = response.headers
+        attempt.version = response.version
+        client.observer.attempt_ended(attempt)
+        theirs.watch(attempt)
 
     def _expired(self, call: Call, limit: float) -> Exception:
         if call.deadline <= limit:
@@ -119,7 +164,7 @@ class AttemptMiddleware:
                 public = translate(error, request.url)
         if not isinstance(public, asyncio.CancelledError):
             attempt.error_type = error_type(public)
-        attempt.ended = self._client.loop.time()
+        attempt.ended = self._client.clock()
         self._client.observer.attempt_ended(attempt)
         return public
 

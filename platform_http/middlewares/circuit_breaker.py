@@ -1,4 +1,4 @@
-"""Circuit breaker per origin: asks before an attempt, records after it."""
+"""Circuit breaker per origin: asked before an attempt, told after it."""
 
 from __future__ import annotations
 
@@ -7,23 +7,26 @@ from typing import TYPE_CHECKING
 
 from platform_http.call import BodyEnd
 from platform_http.errors import CircuitOpenError, ResponseTooLargeError
+from platform_http.middlewares.resend import stopped
 from platform_http.outcomes import of_exception
 from platform_http.policies.circuit_breaker import Refusal
-from platform_http.policies.outcome import Health, of_status
+from platform_http.policies.outcome import Health, health_of
 
 if TYPE_CHECKING:
-    import aiohttp
-    from aiohttp import ClientHandlerType
+    from typing import Final
 
-    from platform_http.call import Attempt, AttemptRequest, Call, Client, Origin
+    from platform_http.call import Attempt, Call, Client, Origin
     from platform_http.policies.circuit_breaker import CircuitBreaker, Permit
     from platform_http.policies.registry import LruRegistry
 
 # That a body is larger than we take is not the server's fault.
 _OWN_LIMIT = ResponseTooLargeError.error_type
 
+# By a name of its own, as in the policy.
+_OK: Final = Health.OK
 
-class CircuitBreakerMiddleware:
+
+class CircuitBreakerGate:
     """Refuses attempts to an origin whose circuit is open.
 
     A 5xx is judged at its headers. Otherwise the end of a buffered body decides, because a reset
@@ -33,16 +36,27 @@ class CircuitBreakerMiddleware:
     def __init__(self, client: Client, breakers: LruRegistry[Origin, CircuitBreaker]) -> None:
         self._client = client
         self._breakers = breakers
-        self._statuses = client.settings.retry.statuses
 
-    async def __call__(
-        self, request: aiohttp.ClientRequest, handler: ClientHandlerType
-    ) -> aiohttp.ClientResponse:
-        """Make the attempt if the circuit allows it."""
-        ours: AttemptRequest = request  # type: ignore[assignment] # made by our request class
-        call = ours.call
-        assert call is not None
-        origin = ours.origin_of(request.url)
+    def refusal(self, call: Call, origin: Origin) -> CircuitOpenError | None:
+        """Return what refuses *call* before its first attempt at *origin*, reported as such.
+
+        It admits nothing: ``None`` only says that the gate has to be asked.
+        """
+        refusal = self._breakers.get(origin).refusal()
+        if refusal is None:
+            return None
+        error = self._refused(call, origin, refusal)
+        if call.max_attempts > 1:
+            # The retry policy would have been asked, and would have stopped.
+            stopped(call, error.error_type, error)
+        return error
+
+    def admit(self, call: Call, origin: Origin) -> Permit:
+        """Return the permit of an attempt; it is given back by one of the verbs below.
+
+        Raises:
+            CircuitOpenError: If the circuit does not allow the attempt.
+        """
         admission = self._breakers.get(origin).admit()
         if isinstance(admission, Refusal):
             raise self._refused(call, origin, admission)
@@ -50,27 +64,24 @@ class CircuitBreakerMiddleware:
             self._client.observer.rejected(
                 call, origin, CircuitOpenError.error_type, enforced=False
             )
-        ours.attempt = None
-        # How long an attempt takes is counted without its wait for a place among the others.
-        ours.on_attempt = admission.begin
-        try:
-            response = await handler(request)
-        except BaseException as error:
-            made: Attempt | None = request.attempt  # type: ignore[attr-defined] # set meanwhile
-            if made is None or made.waits_for_pool:
-                # An inner layer refused, or the attempt ended in our own queue: nothing is known
-                # of the server.
-                admission.release()
-            else:
-                admission.record(of_exception(error).health)
-            raise
-        health = of_status(response.status, self._statuses).health
-        attempt: Attempt | None = response.attempt  # type: ignore[attr-defined] # of our response class
-        if health is not Health.OK or attempt is None or attempt.judged:
-            admission.record(health)
+        return admission
+
+    def answered(self, permit: Permit, attempt: Attempt) -> None:
+        """Judge by the headers that *attempt* got, or leave it to the end of their body."""
+        health = health_of(attempt.status)
+        if health is not _OK or attempt.judged:
+            permit.record(health)
         else:
-            attempt.when_judged(functools.partial(_record, admission))
-        return response
+            attempt.when_judged(functools.partial(_record, permit))
+
+    def failed(self, permit: Permit, attempt: Attempt | None, error: BaseException) -> None:
+        """Judge by the *error* that *attempt* ended in; ``None`` if there was no attempt."""
+        if attempt is None or attempt.waits_for_pool:
+            # Another gate refused, or the attempt ended in our own queue: nothing is known of the
+            # server.
+            permit.release()
+        else:
+            permit.record(of_exception(error).health)
 
     def _refused(self, call: Call, origin: Origin, refusal: Refusal) -> CircuitOpenError:
         self._client.observer.rejected(call, origin, CircuitOpenError.error_type)
@@ -88,4 +99,4 @@ def _record(permit: Permit, attempt: Attempt) -> None:
     elif attempt.body is BodyEnd.FAILED:
         permit.record(Health.FAILED)
     else:
-        permit.record(Health.OK)
+        permit.record(_OK)

@@ -1,8 +1,7 @@
-"""Concurrency limit per origin: a bounded queue in front, a permit until the body ends."""
+"""Concurrency limit per origin: a bounded queue in front, a slot until the body ends."""
 
 from __future__ import annotations
 
-import asyncio
 import math
 from typing import TYPE_CHECKING
 
@@ -10,25 +9,17 @@ from platform_http.errors import ConcurrencyLimitError
 from platform_http.policies.concurrency import Slot
 
 if TYPE_CHECKING:
-    import aiohttp
-    from aiohttp import ClientHandlerType
+    import asyncio
 
-    from platform_http.call import (
-        Attempt,
-        AttemptRequest,
-        Call,
-        Client,
-        Observer,
-        Origin,
-    )
+    from platform_http.call import Attempt, Call, Client, Origin
     from platform_http.policies.concurrency import ConcurrencyLimit
     from platform_http.policies.registry import LruRegistry
 
 
-class ConcurrencyMiddleware:
+class ConcurrencyGate:
     """Lets at most so many attempts to one origin be in flight.
 
-    The permit is held until the body is read, closed or lost, and by a WebSocket until its 101.
+    The slot is held until the body is read, closed or lost, and by a WebSocket until its 101.
     Waiting for it is bounded by the queue's timeout and the call's deadline, and is never held
     against the server.
     """
@@ -38,70 +29,59 @@ class ConcurrencyMiddleware:
         self._limits = limits
         self._settings = client.settings.concurrency
 
-    async def __call__(
-        self, request: aiohttp.ClientRequest, handler: ClientHandlerType
-    ) -> aiohttp.ClientResponse:
-        """Make the attempt when it is its turn."""
-        ours: AttemptRequest = request  # type: ignore[assignment] # made by our request class
-        call = ours.call
-        assert call is not None
-        origin = ours.origin_of(request.url)
-        limit = self._limits.get(origin)
-        slot = limit.take() or await self._enter(call, origin, limit)
-        if slot is None:
-            return await handler(request)
-        held = _Held(slot, limit, origin, self._client.observer)
-        try:
-            response = await handler(request)
-        except BaseException:
-            held.release()
-            raise
-        attempt: Attempt | None = response.attempt  # type: ignore[attr-defined] # of our response class
-        if attempt is None:
-            held.release()
-        else:
-            attempt.when_ended(held.release)
-        return response
+    def take(self, origin: Origin) -> Slot | None:
+        """Return a slot if one is free; else wait for a :meth:`turn`."""
+        return self._limits.get(origin).take()
 
-    async def _enter(self, call: Call, origin: Origin, limit: ConcurrencyLimit) -> Slot | None:
-        """Return a slot, or ``None`` where the limit only counts and there is none."""
-        loop = self._client.loop
-        turn: asyncio.Future[None] = loop.create_future()
+    async def turn(self, call: Call, origin: Origin) -> Slot | None:
+        """Return a slot when it is the call's turn.
 
-        def wake() -> None:
-            if not turn.done():
-                turn.set_result(None)
+        Returns:
+            ``None`` where the limit only counts, and none is free.
 
-        entry = limit.enter(wake)
+        Raises:
+            ConcurrencyLimitError: If the queue is full, or no turn comes in time.
+            DeadlineExceededError: If the call's deadline passes first.
+        """
+        client = self._client
+        started = client.clock()
+        turn = _Turn(client.loop, min(started + self._settings.queue_timeout, call.deadline))
+        entry = self._limits.get(origin).enter(turn.come)
         if isinstance(entry, Slot):
             return entry
         if not self._settings.enforce:
             if entry is not None:
                 entry.leave()
-            self._client.observer.rejected(
-                call, origin, ConcurrencyLimitError.error_type, enforced=False
-            )
+            client.observer.rejected(call, origin, ConcurrencyLimitError.error_type, enforced=False)
             return None
         if entry is None:
             raise self._refused(call, origin, "and its queue is full")
-        started = loop.time()
-        until = min(started + self._settings.queue_timeout, call.deadline)
+        is_bounded = turn.when < math.inf
+        if is_bounded:
+            client.timers.add(turn)
         try:
-            async with asyncio.timeout_at(None if until == math.inf else until) as timer:
-                await turn
+            await turn.over
         except BaseException:
             # It may have been granted in this very moment.
             entry.leave()
-            self._client.observer.concurrency_changed(origin, limit.in_use)
-            if not timer.expired():
-                raise
-            if call.deadline <= until:
-                raise call.deadline_exceeded() from None
-            raise self._refused(call, origin, "and no turn came in time") from None
+            raise
         finally:
-            self._client.observer.concurrency_waited(loop.time() - started)
-        assert entry.slot is not None
+            if is_bounded:
+                client.timers.discard(turn)
+            client.observer.concurrency_waited(client.clock() - started)
+        if entry.slot is None:
+            entry.leave()
+            if call.deadline <= turn.when:
+                raise call.deadline_exceeded()
+            raise self._refused(call, origin, "and no turn came in time")
         return entry.slot
+
+    def hold(self, slot: Slot, attempt: Attempt) -> None:
+        """Give *slot* back once the body of *attempt* has ended."""
+        if attempt.body is None:
+            attempt.when_ended(lambda _: slot.release())
+        else:
+            slot.release()
 
     def _refused(self, call: Call, origin: Origin, why: str) -> ConcurrencyLimitError:
         self._client.observer.rejected(call, origin, ConcurrencyLimitError.error_type)
@@ -112,21 +92,19 @@ class ConcurrencyMiddleware:
         )
 
 
-class _Held:
-    """A slot, from when it is taken until the body has ended, with what shows it."""
+class _Turn:
+    """The end of a wait: a slot has come, or it is too late for one."""
 
-    __slots__ = ("_limit", "_observer", "_origin", "_slot")
+    __slots__ = ("over", "when")
 
-    def __init__(
-        self, slot: Slot, limit: ConcurrencyLimit, origin: Origin, observer: Observer
-    ) -> None:
-        self._slot = slot
-        self._limit = limit
-        self._origin = origin
-        self._observer = observer
-        observer.concurrency_changed(origin, limit.in_use)
+    def __init__(self, loop: asyncio.AbstractEventLoop, when: float) -> None:
+        self.over: asyncio.Future[None] = loop.create_future()
+        self.when = when
 
-    def release(self, _: Attempt | None = None) -> None:
-        """Give the slot back."""
-        self._slot.release()
-        self._observer.concurrency_changed(self._origin, self._limit.in_use)
+    def come(self) -> None:
+        """Wake who waits."""
+        if not self.over.done():
+            self.over.set_result(None)
+
+    # Not by a cancel of the task, which would have to be told from the caller's.
+    expire = come

@@ -1,4 +1,4 @@
-"""Prepares another attempt with the same request."""
+"""Prepares another attempt with the same request, or says why there is none."""
 
 from __future__ import annotations
 
@@ -53,6 +53,22 @@ def announce(call: Call, request: aiohttp.ClientRequest, reason: str, delay: flo
     cast("AttemptRequest", request).on_resend = functools.partial(
         call.client.observer.resent, call.latest, reason, delay
     )
+
+
+def stopped(call: Call, reason: str, error: Exception | None) -> None:
+    """Report that a failed call is not resent, and say so on its *error*.
+
+    Args:
+        call: Whose latest attempt failed, or was refused.
+        reason: The stop reason.
+        error: What its caller gets, where that is no response.
+    """
+    call.stop_reason = reason
+    call.client.observer.retry_stopped(call, reason)
+    if error is not None:
+        elapsed = call.client.clock() - call.started
+        noun = "attempt" if call.attempts == 1 else "attempts"
+        error.add_note(f"{call.attempts} {noun} in {elapsed:.1f} s; stopped: {reason}")
 
 
 def is_consumed(request: aiohttp.ClientRequest) -> bool:

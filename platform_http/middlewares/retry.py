@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, cast
 from platform_http.call import AttemptResponse, BodyEnd
 from platform_http.errors import DeadlineExceededError, PoolTimeoutError, RequestRejectedError
 from platform_http.middlewares.replay import make_replayable
-from platform_http.middlewares.resend import announce, is_consumed, make_way
-from platform_http.outcomes import of_exception
+from platform_http.middlewares.resend import announce, is_consumed, make_way, stopped
+from platform_http.outcomes import error_type, of_exception
 from platform_http.policies import retry_after
 from platform_http.policies.outcome import of_status
 from platform_http.policies.retry import Resend, Stop
@@ -54,23 +54,27 @@ class RetryMiddleware:
             return await handler(request)
         if request.body:
             return await self._replayed(call, request, handler)
-        origin = ours.origin_of(request.url)
         sent = call.sent
         try:
             response = await handler(request)
-        except Exception as error:  # noqa: BLE001 - every failure is classified, none is lost
+        except Exception as error:
+            if _refuses(error):
+                # There is no earlier result to return in its place.
+                stopped(call, _stop_reason(error_type(error)), error)
+                raise
             first = _Result(of_exception(error), error=error, sent=call.sent > sent)
         else:
             outcome = of_status(response.status, self._statuses)
             if not outcome.reason:
                 # Most calls end here.
+                origin = ours.origin_of(request.url)
                 budget = self._budgets.get(origin)
                 if not budget.untouched:
                     _Account(budget, origin, self._client.observer).earn(response)
                 return response
             first = _Result(outcome, response=response, sent=True)
         try:
-            return await self._until_stopped(call, request, handler, origin, first)
+            return await self._until_stopped(call, request, handler, first)
         finally:
             # A traceback keeps this frame; the frame must not keep the error of that traceback.
             del first
@@ -82,11 +86,10 @@ class RetryMiddleware:
         unfinished = None
         if self._policy.may_resend(request.method, idempotent=_idempotent(call, request)):
             unfinished = await make_replayable(request)
-        origin = cast("AttemptRequest", request).origin_of(request.url)
         try:
             first = await self._attempt(call, request, handler)
             try:
-                return await self._until_stopped(call, request, handler, origin, first)
+                return await self._until_stopped(call, request, handler, first)
             finally:
                 del first
         finally:
@@ -98,10 +101,10 @@ class RetryMiddleware:
         call: Call,
         request: aiohttp.ClientRequest,
         handler: ClientHandlerType,
-        origin: Origin,
         result: _Result,
     ) -> aiohttp.ClientResponse:
         """Make attempts after the one that came to *result* until the policy stops."""
+        origin = cast("AttemptRequest", request).origin_of(request.url)
         account = _Account(self._budgets.get(origin), origin, self._client.observer)
         earlier: _Result | None = None
         once_spent = False
@@ -113,7 +116,7 @@ class RetryMiddleware:
                 if not isinstance(decision, Resend):
                     final = earlier if result.refused and earlier is not None else result
                     if decision is not None:
-                        self._stopped(call, decision.reason, final.error)
+                        stopped(call, decision.reason, final.error)
                     elif result.response is not None:
                         account.earn(result.response)
                     return final.conclude()
@@ -143,8 +146,7 @@ class RetryMiddleware:
         if not outcome.reason:
             return None
         if result.refused:
-            reason = outcome.reason
-            return Stop(reason if reason in _STOPPING_REFUSALS else "not_retryable")
+            return Stop(_stop_reason(outcome.reason))
         if isinstance(result.error, DeadlineExceededError):
             return Stop("deadline")
         if result.response is not None and _is_refused_by_upstream(result.response):
@@ -158,7 +160,7 @@ class RetryMiddleware:
             sent=result.sent,
             replayable=not is_consumed(request),
             retry_after=_retry_after(result.response),
-            remaining=call.deadline - self._client.loop.time(),
+            remaining=call.deadline - self._client.clock(),
             once_spent=once_spent,
         )
 
@@ -169,20 +171,12 @@ class RetryMiddleware:
         response: aiohttp.ClientResponse | None,
         resend: Resend,
     ) -> None:
-        clock = self._client.loop.time
+        clock = self._client.clock
         wake = clock() + resend.delay
         announce(call, request, resend.reason, resend.delay)
         # Within the backoff, which is waited for anyway.
         await make_way(request, response, resend.delay)
         await asyncio.sleep(max(0.0, wake - clock()))
-
-    def _stopped(self, call: Call, reason: str, error: Exception | None) -> None:
-        call.stop_reason = reason
-        self._client.observer.retry_stopped(call, reason)
-        if error is not None:
-            elapsed = self._client.loop.time() - call.started
-            noun = "attempt" if call.attempts == 1 else "attempts"
-            error.add_note(f"{call.attempts} {noun} in {elapsed:.1f} s; stopped: {reason}")
 
 
 class _Account:
@@ -251,9 +245,8 @@ class _Result:
 
     @property
     def refused(self) -> bool:
-        """Whether a policy refused; a full pool is a failure of the attempt itself."""
-        error = self.error
-        return isinstance(error, RequestRejectedError) and not isinstance(error, PoolTimeoutError)
+        """Whether a policy refused."""
+        return self.error is not None and _refuses(self.error)
 
     def conclude(self) -> aiohttp.ClientResponse:
         """Return the response or raise the error."""
@@ -264,6 +257,16 @@ class _Result:
                 del self
         assert self.response is not None
         return self.response
+
+
+def _refuses(error: Exception) -> bool:
+    """Tell whether a policy refused; a full pool is a failure of the attempt itself."""
+    return isinstance(error, RequestRejectedError) and not isinstance(error, PoolTimeoutError)
+
+
+def _stop_reason(refusal: str) -> str:
+    """Return the stop reason for the ``error.type`` word of a refusal."""
+    return refusal if refusal in _STOPPING_REFUSALS else "not_retryable"
 
 
 def _idempotent(call: Call, request: aiohttp.ClientRequest) -> bool | None:

@@ -13,6 +13,7 @@ from platform_http.policies.sliding_window import SlidingWindow
 if TYPE_CHECKING:
     from collections.abc import Callable
     from random import Random
+    from typing import Final
 
 OPEN_JITTER = 0.1
 """An open period is stretched by up to this share, so that a fleet does not probe in step."""
@@ -24,6 +25,13 @@ class State(enum.Enum):
     CLOSED = "closed"
     OPEN = "open"
     HALF_OPEN = "half_open"
+
+
+# By names of their own: Python 3.11 takes as long to find a member in its enumeration as for all
+# the rest of admitting an attempt.
+_CLOSED: Final = State.CLOSED
+_OK: Final = Health.OK
+_NEUTRAL: Final = Health.NEUTRAL
 
 
 class Refusal(NamedTuple):
@@ -64,28 +72,24 @@ class Permit:
     The first :meth:`record` or :meth:`release` counts, later ones do nothing.
 
     Args:
-        settle: Takes what was recorded; ``None`` if nothing is to be learned from the attempt.
+        breaker: Takes what is recorded; ``None`` if nothing is to be learned from the attempt.
         generation: The period of the breaker in which the result counts.
-        start: Told that the attempt begins; ``None`` if that makes no difference.
+        timed: Whether it makes a difference when the attempt begins.
 
     Attributes:
         began: Instant at which the attempt began, on the breaker's clock; infinite until then.
         would_refuse: Whether this attempt is sent only because the breaker merely observes.
     """
 
-    __slots__ = ("_settle", "_start", "began", "generation", "would_refuse")
+    __slots__ = ("_breaker", "_timed", "began", "generation", "would_refuse")
 
-    def __init__(
-        self,
-        settle: Callable[[Permit, Health], None] | None,
-        generation: int,
-        start: Callable[[Permit], None] | None = None,
-    ) -> None:
-        self._settle = settle
-        self._start = start
+    def __init__(self, breaker: CircuitBreaker | None, generation: int, timed: bool) -> None:
+        # Not a bound method of it, which would be one more object for each attempt.
+        self._breaker = breaker
+        self._timed = timed
         self.generation = generation
         self.began = math.inf
-        self.would_refuse = settle is None
+        self.would_refuse = breaker is None
 
     def begin(self) -> None:
         """Say that the attempt is sent now, after all waits; from here on it can become slow.
@@ -93,19 +97,19 @@ class Permit:
         Time in a queue of our own is never the server's fault. The first call counts; after the
         permit was given back, none does.
         """
-        start, self._start = self._start, None
-        if start is not None and self._settle is not None:
-            start(self)
+        if self._timed and self._breaker is not None:
+            self._timed = False
+            self._breaker.start(self)
 
     def record(self, health: Health) -> None:
         """Tell the breaker how the attempt went; ``Health.NEUTRAL`` is a :meth:`release`."""
-        settle, self._settle = self._settle, None
-        if settle is not None:
-            settle(self, health)
+        breaker, self._breaker = self._breaker, None
+        if breaker is not None:
+            breaker.settle(self, health)
 
     def release(self) -> None:
         """Give the permit back and record nothing."""
-        self.record(Health.NEUTRAL)
+        self.record(_NEUTRAL)
 
 
 class CircuitBreaker:
@@ -270,9 +274,9 @@ class CircuitBreaker:
 
     def admit(self) -> Permit | Refusal:
         """Return the right to send one attempt, or how long to wait for it."""
-        if self._state is State.CLOSED and self._running is None:
+        if self._state is _CLOSED and self._running is None:
             self._unsettled += 1
-            return Permit(self._settle, self._generation)
+            return Permit(self, self._generation, False)
         now = self._clock()
         # Whoever is told of a change may take the probe or steer elsewhere: so ask again after it.
         if self._opens_by_age(now):
@@ -280,7 +284,7 @@ class CircuitBreaker:
             return self.admit()
         wait = self._wait(now)
         if wait > 0.0:
-            return Permit(None, self._generation) if self._observe else Refusal(wait)
+            return Permit(None, self._generation, False) if self._observe else Refusal(wait)
         if self._state is State.OPEN:
             self._good_probes = 0
             self._change(State.HALF_OPEN)
@@ -289,7 +293,18 @@ class CircuitBreaker:
             self._begin_generation()
             self._probe_began = now
         self._unsettled += 1
-        return Permit(self._settle, self._generation, self._start)
+        return Permit(self, self._generation, True)
+
+    def refusal(self) -> Refusal | None:
+        """Return what :meth:`admit` would refuse with now, and change nothing.
+
+        ``None`` leaves it to :meth:`admit`, which may refuse all the same: where it is a probe or
+        the age of running attempts that decides, asking is part of it.
+        """
+        if self._state is not State.OPEN or self._observe:
+            return None
+        wait = self._wait(self._clock())
+        return Refusal(wait) if wait > 0.0 else None
 
     def force_open(self) -> None:
         """Refuse everything, probes included, until told otherwise."""
@@ -344,7 +359,8 @@ class CircuitBreaker:
         calls = self._window.ok + failed
         return calls >= self._minimum_calls and failed / calls >= self._failure_ratio
 
-    def _start(self, permit: Permit) -> None:
+    def start(self, permit: Permit) -> None:
+        """Take note that an attempt begins; :meth:`Permit.begin` calls it."""
         if permit.generation != self._generation:
             return
         permit.began = now = self._clock()
@@ -353,32 +369,35 @@ class CircuitBreaker:
         if self._state is State.HALF_OPEN:
             self._probe_began = now
 
-    def _settle(self, permit: Permit, health: Health) -> None:
+    def settle(self, permit: Permit, health: Health) -> None:
+        """Take what came of an attempt; :meth:`Permit.record` calls it once for each permit."""
         if permit.generation != self._generation:
             return
         self._unsettled -= 1
         if self._running is not None and permit.began < math.inf:
             self._running.finish(permit)
-        if health is Health.NEUTRAL:
+        if health is _NEUTRAL:
             return
         now = self._clock()
         is_slow = now - permit.began >= self._slow_after
-        if self._state is State.CLOSED:
-            self._count(health, now, is_slow=is_slow)
+        if self._state is _CLOSED:
+            self._count(health, now, is_slow)
         else:
-            self._judge_probe(now, is_good=health is Health.OK and not is_slow)
+            self._judge_probe(now, is_good=health is _OK and not is_slow)
 
-    def _count(self, health: Health, now: float, *, is_slow: bool) -> None:
+    def _count(self, health: Health, now: float, is_slow: bool) -> None:
         window = self._window
-        window.advance(now)
-        if health is Health.OK:
+        if now >= window.bucket_ends:
+            window.advance(now)
+        if health is _OK:
             window.add_ok()
         else:
             window.add_failed()
         if is_slow:
             window.add_slow()
         if self._forced is None and (
-            (window.failed and self._too_many_failed()) or self._too_slow(now)
+            (window.failed and self._too_many_failed())
+            or (self._running is not None and self._too_slow(now))
         ):
             self._open(now)
 

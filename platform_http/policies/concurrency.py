@@ -12,16 +12,17 @@ if TYPE_CHECKING:
 class Slot:
     """The right to be in flight. Give it back on every path."""
 
-    __slots__ = ("_vacate",)
+    __slots__ = ("_limit",)
 
-    def __init__(self, vacate: Callable[[], None]) -> None:
-        self._vacate: Callable[[], None] | None = vacate
+    def __init__(self, limit: ConcurrencyLimit) -> None:
+        # Not a bound method of it, which would be one more object for each attempt.
+        self._limit: ConcurrencyLimit | None = limit
 
     def release(self) -> None:
         """Hand the place to whoever has waited longest; later calls do nothing."""
-        vacate, self._vacate = self._vacate, None
-        if vacate is not None:
-            vacate()
+        limit, self._limit = self._limit, None
+        if limit is not None:
+            limit.vacate()
 
 
 class Ticket:
@@ -84,7 +85,7 @@ class ConcurrencyLimit:
         """Return a slot if one is free; nobody waits then, so nobody is overtaken."""
         if self.in_use < self._limit:
             self.in_use += 1
-            return Slot(self._vacate)
+            return Slot(self)
         return None
 
     def enter(self, wake: Callable[[], None]) -> Slot | Ticket | None:
@@ -107,11 +108,12 @@ class ConcurrencyLimit:
     def _abandon(self, ticket: Ticket) -> None:
         self._waiting.pop(ticket, None)
 
-    def _vacate(self) -> None:
+    def vacate(self) -> None:
+        """Take a place back; :meth:`Slot.release` calls it once for each slot."""
         if not self._waiting:
             self.in_use -= 1
             return
         ticket, wake = self._waiting.popitem(last=False)
-        ticket.slot = Slot(self._vacate)
+        ticket.slot = Slot(self)
         # Last, so that it finds the ticket granted and the counts right.
         wake()

@@ -30,6 +30,9 @@ class RetryBudget:
         trickle: Tokens per second, >= 0; without it, an empty budget waits for successes.
         clock: Current instant in seconds; may stand still or jump ahead, never goes backwards.
 
+    Attributes:
+        untouched: Whether nothing was spent since it last :meth:`recovered`.
+
     Source: the retry quota of the AWS SDKs (standard mode); the trickle after Finagle's
     ``RetryBudget``, whose minimum keeps a client with few calls able to retry.
     """
@@ -41,9 +44,9 @@ class RetryBudget:
         "_cost_timeout",
         "_counted_at",
         "_refund",
-        "_spent",
         "_tokens",
         "_trickle",
+        "untouched",
     )
 
     def __init__(
@@ -63,7 +66,7 @@ class RetryBudget:
         self._trickle = trickle
         self._clock = clock
         self._tokens = capacity
-        self._spent = False
+        self.untouched = True
         self._counted_at = clock()
 
     @property
@@ -78,16 +81,11 @@ class RetryBudget:
         self._count_trickle()
         return self._tokens >= self._capacity
 
-    @property
-    def untouched(self) -> bool:
-        """Whether nothing was spent since it last :meth:`recovered`, at no cost to ask."""
-        return not self._spent
-
     def recovered(self) -> bool:
         """Tell whether it is full again, and if so take it for untouched from now on."""
         if not self.full:
             return False
-        self._spent = False
+        self.untouched = True
         return True
 
     def spend(self, *, timeout: bool) -> float | None:
@@ -105,7 +103,7 @@ class RetryBudget:
         if self._tokens < cost:
             return None
         self._tokens -= cost
-        self._spent = True
+        self.untouched = False
         return cost
 
     def succeeded(self, last_cost: float) -> None:

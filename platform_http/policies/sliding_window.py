@@ -16,6 +16,7 @@ class SlidingWindow:
         now: The current instant, seconds on any clock that never goes backwards.
 
     Attributes:
+        bucket_ends: Until then :meth:`advance` does nothing.
         ok: Successes remembered, as of the last :meth:`advance`.
         failed: Failures remembered, as of the last :meth:`advance`.
         slow: Those of both that were slow, as of the last :meth:`advance`.
@@ -24,12 +25,12 @@ class SlidingWindow:
     """
 
     __slots__ = (
-        "_bucket_ends",
         "_current",
         "_failed",
         "_ok",
         "_slow",
         "_width",
+        "bucket_ends",
         "failed",
         "ok",
         "slow",
@@ -45,7 +46,7 @@ class SlidingWindow:
         self._failed = [0] * BUCKETS
         self._slow = [0] * BUCKETS
         self._current = 0
-        self._bucket_ends = now + self._width
+        self.bucket_ends = now + self._width
         self.ok = 0
         self.failed = 0
         self.slow = 0
@@ -67,13 +68,13 @@ class SlidingWindow:
 
     def advance(self, now: float) -> None:
         """Forget the buckets that lie more than the window's duration before *now*."""
-        if now < self._bucket_ends:
+        if now < self.bucket_ends:
             return
-        begun = int((now - self._bucket_ends) / self._width) + 1
+        begun = int((now - self.bucket_ends) / self._width) + 1
         for _ in range(min(begun, BUCKETS)):
             current = self._current = (self._current + 1) % BUCKETS
             self.ok -= self._ok[current]
             self.failed -= self._failed[current]
             self.slow -= self._slow[current]
             self._ok[current] = self._failed[current] = self._slow[current] = 0
-        self._bucket_ends += begun * self._width
+        self.bucket_ends += begun * self._width

@@ -136,7 +136,7 @@ class _CallTraces(aiohttp.TraceConfig):
     def __init__(self, client: Client, *, translates: bool) -> None:
         super().__init__()
         self._client = client
-        self._clock = client.loop.time
+        self._clock = client.clock
         self._looks_for_userinfo = client.settings.egress.mode == "public"
         self._translates = translates
         # Both names are asked for, and held by a canary.

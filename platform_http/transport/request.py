@@ -66,13 +66,11 @@ class PlatformRequest(aiohttp.ClientRequest):
         "credentials",
         "denied",
         "handler",
-        "on_attempt",
         "on_resend",
         "socks",
     )
     call: Call | None
     attempt: Attempt | None
-    on_attempt: Callable[[], None] | None
     on_resend: Callable[[], None] | None
     credentials: Mapping[str, str] | None
     handler: ClientHandlerType | None
@@ -96,7 +94,7 @@ class PlatformRequest(aiohttp.ClientRequest):
         _Base.update_host(self, url)
 
     def _begin(self, url: URL) -> None:
-        self.attempt = self.on_attempt = self.on_resend = self.credentials = self.handler = None
+        self.attempt = self.on_resend = self.credentials = self.handler = None
         self.denied = self.socks = self._tls_choice = self._given = None
         self._drops_expect = False
         call = CURRENT_CALL.get()
@@ -190,7 +188,7 @@ class PlatformRequest(aiohttp.ClientRequest):
         call = self.call
         if call is not None:
             if self.attempt is not None:
-                self.attempt.mark_sent(self.client.loop.time())
+                self.attempt.mark_sent(self.client.clock())
             else:
                 # A request with ``middlewares=()`` has no attempt, and is sent all the same.
                 call.sent += 1

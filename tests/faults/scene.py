@@ -22,7 +22,7 @@ from yarl import URL
 
 from platform_http.errors import PlatformHttpError
 from platform_http.factory import SessionFactory
-from platform_http.middlewares.concurrency import ConcurrencyMiddleware
+from platform_http.middlewares.attempt import AttemptMiddleware
 from platform_http.middlewares.retry import RetryMiddleware
 from platform_http.settings import HttpSettings
 from platform_http.testing import FakeClock, FaultServer, ReceivedRequest
@@ -231,7 +231,8 @@ class Scene:
             for origin, circuit in circuits.items()
             if circuit.in_flight
         ]
-        concurrency = self._middleware(ConcurrencyMiddleware)
+        attempt = self._middleware(AttemptMiddleware)
+        concurrency = None if attempt is None else attempt._concurrency
         if concurrency is not None:
             left += [
                 f"I9: concurrency of {origin}: {limit.in_use} in use, {limit.waiting} waiting"

@@ -15,7 +15,7 @@ from yarl import URL
 
 from platform_http.call import Origin
 from platform_http.factory import SessionFactory
-from platform_http.middlewares.concurrency import ConcurrencyMiddleware
+from platform_http.middlewares.attempt import AttemptMiddleware
 from platform_http.middlewares.rate_limit import LocalQuota, RateLimitMiddleware
 from platform_http.middlewares.retry import RetryMiddleware
 from platform_http.policies.hedging import CREDIT_CALLS
@@ -60,11 +60,13 @@ class Scene:
         connector = self.session.connector
         retry = self._middleware(RetryMiddleware)
         rate = self._middleware(RateLimitMiddleware)
-        concurrency = self._middleware(ConcurrencyMiddleware)
+        attempt = self._middleware(AttemptMiddleware)
         assert connector is not None
         assert retry is not None
         assert rate is not None
+        assert attempt is not None
         assert isinstance(rate._quota, LocalQuota)
+        concurrency = attempt._concurrency
         limit = None if concurrency is None else concurrency._limits.get(origin)
         return {
             "circuit": self.factory.circuits.snapshot().get("default", {}).get(origin),
