@@ -551,9 +551,11 @@ class SessionFactory:
             limits = LruRegistry(make.concurrency, evictable=lambda limit: limit.idle)
             registries.limits = limits
             concurrency = ConcurrencyGate(client, limits)
+        # What nothing but the retry policy stands before, it may be asked before.
+        early = breaker if all(isinstance(each, RetryMiddleware) for each in path) else None
         propagation = _deadline_propagation(settings, base_url)
         path.append(AttemptMiddleware(client, breaker, concurrency, propagation))
-        return [Path(path)]
+        return [Path(path, early)]
 
     def _quota(self, client: Client, make: PolicyMaker, registries: Registries) -> Quota:
         from platform_http.middlewares.rate_limit import LocalQuota  # noqa: PLC0415 - off by default
