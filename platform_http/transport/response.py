@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import weakref
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import aiohttp
 from aiohttp import hdrs
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from platform_http.call import Attempt, Call, Client
     from platform_http.pitfalls import Place
+    from platform_http.transport.connector import PlatformProtocol
     from platform_http.transport.serializers import Serializer
 
 # Apache's DeflateInflateRatioLimit, and how much may be decoded before it counts: what is small
@@ -66,6 +67,7 @@ class PlatformResponse(aiohttp.ClientResponse):
     """
 
     max_body: ClassVar[float] = math.inf
+    silence: ClassVar[float] = math.inf
     _small: ClassVar[float] = 0
     client: ClassVar[Client]
     client_name: ClassVar[str] = ""
@@ -298,11 +300,7 @@ class PlatformResponse(aiohttp.ClientResponse):
         if protocol is not None:
             # Armed here and not by the session's ``sock_read``, which would run from the last byte
             # of the request on, beside the attempt timeout.
-            timeout = min(call.client.settings.timeout.read, protocol.read_timeout or math.inf)
-            protocol.read_timeout = None if timeout == math.inf else timeout
-            # While nobody reads, aiohttp stops reading from the socket: no silence of the peer.
-            if not (protocol._reading_paused or protocol._buffer_paused):  # noqa: SLF001 - no public view
-                protocol.start_timeout()
+            cast("PlatformProtocol", protocol).bound_silence(self.silence)
         if call.deadline != math.inf:
             self._deadline = _BodyDeadline(call.deadline, self)
             call.client.timers.add(self._deadline)
@@ -392,6 +390,7 @@ def response_class(client: Client, serializer: Serializer | None = None) -> type
         "client": client,
         "client_name": client.name,
         "max_body": most,
+        "silence": client.settings.timeout.read,
         "_small": min(most, _RATIO_FROM),
         "serializer": serializer,
     }
