@@ -42,8 +42,8 @@ from platform_http.transport.connector import (
     PlatformUnixConnector,
 )
 from platform_http.transport.dns import bounded, make_resolver
+from platform_http.transport.quick_request import request_class
 from platform_http.transport.redirects import RedirectGuard, remember_redirect
-from platform_http.transport.request import request_class
 from platform_http.transport.response import response_class
 from platform_http.wiring import PolicyMaker, Registries
 
@@ -551,9 +551,11 @@ class SessionFactory:
             limits = LruRegistry(make.concurrency, evictable=lambda limit: limit.idle)
             registries.limits = limits
             concurrency = ConcurrencyGate(client, limits)
+        # What nothing but the retry policy stands before, it may be asked before.
+        early = breaker if all(isinstance(each, RetryMiddleware) for each in path) else None
         propagation = _deadline_propagation(settings, base_url)
         path.append(AttemptMiddleware(client, breaker, concurrency, propagation))
-        return [Path(path)]
+        return [Path(path, early)]
 
     def _quota(self, client: Client, make: PolicyMaker, registries: Registries) -> Quota:
         from platform_http.middlewares.rate_limit import LocalQuota  # noqa: PLC0415 - off by default

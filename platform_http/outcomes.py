@@ -173,6 +173,11 @@ def of_exception(error: BaseException) -> Outcome:
     return Outcome(Kind.PERMANENT, Health.NEUTRAL, reason)
 
 
+def is_public(error: BaseException) -> bool:
+    """Tell whether callers can rely on *error* as it is: one of ours that is a client's error."""
+    return isinstance(error, PlatformHttpError) and isinstance(error, aiohttp.ClientError)
+
+
 def translate(error: Exception, url: URL) -> Exception:
     """Return *error* in the form that callers can rely on; often the same object.
 
@@ -183,6 +188,8 @@ def translate(error: Exception, url: URL) -> Exception:
         error: What the request raised.
         url: Where the request went; only its origin and path appear in messages.
     """
+    if is_public(error):
+        return error
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         # aiohttp's text holds the whole URL with its query; it stays in the context of its cause.
         error.args = (f"Connection timeout to host {url.origin()}",)

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 # That a body is larger than we take is not the server's fault.
 _OWN_LIMIT = ResponseTooLargeError.error_type
 
+# Destinations come from redirects too, so their number is not the service's to choose.
+_MAX_REFUSING = 1024
+
 # By a name of its own, as in the policy.
 _OK: Final = Health.OK
 
@@ -36,6 +39,9 @@ class CircuitBreakerGate:
     def __init__(self, client: Client, breakers: LruRegistry[Origin, CircuitBreaker]) -> None:
         self._client = client
         self._breakers = breakers
+        self.refusing: dict[Origin, str] = {}
+        """Where the last that was asked for was refused, and how a refusal begins: others may well
+        be refused before they start."""
 
     def refusal(self, call: Call, origin: Origin) -> CircuitOpenError | None:
         """Return what refuses *call* before its first attempt at *origin*, reported as such.
@@ -44,6 +50,7 @@ class CircuitBreakerGate:
         """
         refusal = self._breakers.get(origin).refusal()
         if refusal is None:
+            self.refusing.pop(origin, None)
             return None
         error = self._refused(call, origin, refusal)
         if call.max_attempts > 1:
@@ -85,9 +92,16 @@ class CircuitBreakerGate:
 
     def _refused(self, call: Call, origin: Origin, refusal: Refusal) -> CircuitOpenError:
         self._client.observer.rejected(call, origin, CircuitOpenError.error_type)
+        beginning = self.refusing.get(origin)
+        if beginning is None:
+            if len(self.refusing) >= _MAX_REFUSING:
+                self.refusing.clear()
+            beginning = (
+                f"the circuit of {origin} is open (client {self._client.name!r}), next probe in"
+            )
+            self.refusing[origin] = beginning
         return CircuitOpenError(
-            f"the circuit of {origin} is open (client {self._client.name!r}), "
-            f"next probe in {refusal.retry_after:.1f} s",
+            f"{beginning} {refusal.retry_after:.1f} s",
             retry_after=refusal.retry_after,
             attempts=call.sent,
         )

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from aiohttp import ClientHandlerType, ClientMiddlewareType
 
     from platform_http.call import AttemptRequest
+    from platform_http.middlewares.circuit_breaker import CircuitBreakerGate
 
 
 class Path:
@@ -20,10 +21,15 @@ class Path:
 
     Args:
         middlewares: Those of one client, outermost first.
+        gate: The circuit breakers, where nothing but the retry policy stands before them: what an
+            open circuit refuses then need not begin. ``None`` leaves it to the attempts.
     """
 
-    def __init__(self, middlewares: Sequence[ClientMiddlewareType]) -> None:
+    def __init__(
+        self, middlewares: Sequence[ClientMiddlewareType], gate: CircuitBreakerGate | None = None
+    ) -> None:
         self.middlewares = tuple(middlewares)
+        self._gate = gate
         self._first: ClientHandlerType = _send
         for middleware in reversed(self.middlewares):
             # Python takes longer to call an object than to call its method.
@@ -33,8 +39,27 @@ class Path:
         self, request: aiohttp.ClientRequest, handler: ClientHandlerType
     ) -> Awaitable[aiohttp.ClientResponse]:
         """Send *request* down the path, and to *handler* at its end."""
+        if self._gate is not None and self._gate.refusing:
+            _ask(self._gate, request)
         request.handler = handler  # type: ignore[attr-defined] # made by our request class
         return self._first(request)
+
+
+def _ask(gate: CircuitBreakerGate, request: aiohttp.ClientRequest) -> None:
+    """Raise what *gate* refuses *request* with, before any coroutine is made for it."""
+    ours: AttemptRequest = request  # type: ignore[assignment] # made by our request class
+    origin = ours.origin_of(request.url)
+    # The retry policy has work to do with a body first.
+    if origin not in gate.refusing or request.body:
+        return
+    assert ours.call is not None
+    refusal = gate.refusal(ours.call, origin)
+    if refusal is not None:
+        try:
+            raise refusal
+        finally:
+            # A traceback keeps this frame; the frame must not keep the error.
+            del refusal
 
 
 def _link(middleware: ClientMiddlewareType, inner: ClientHandlerType) -> ClientHandlerType:

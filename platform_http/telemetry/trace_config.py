@@ -22,12 +22,20 @@ from platform_http.call import (
     CallOptions,
 )
 from platform_http.errors import RequestRejectedError
-from platform_http.outcomes import error_type, is_raised_status, translate, was_raised_by_aiohttp
+from platform_http.outcomes import (
+    error_type,
+    is_public,
+    is_raised_status,
+    translate,
+    was_raised_by_aiohttp,
+)
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Awaitable, Callable
     from types import SimpleNamespace
+
+    from yarl import URL
 
     from platform_http.call import Attempt, Client
 
@@ -41,20 +49,7 @@ def trace_config(client: Client, *, alone: bool) -> aiohttp.TraceConfig:
         client: Whose calls these are.
         alone: Whether the session has no other; then this one translates exceptions too.
     """
-
-    def open_call(trace_request_ctx: object = None) -> Call:
-        if isinstance(trace_request_ctx, CallOptions):
-            return Call(client, trace_request_ctx)
-        return Call(client, UPGRADE_OPTIONS.get())
-
-    # aiohttp asks for a SimpleNamespace and only ever hands the object back to the hooks.
-    config = aiohttp.TraceConfig(cast("type[SimpleNamespace]", open_call))
-    calls = _Calls(client)
-    config._on_request_start = _Direct(config, calls.started)  # noqa: SLF001 - held by a canary
-    config._on_request_end = _Direct(config, calls.ended)  # noqa: SLF001 - held by a canary
-    config.on_request_exception.append(calls.failed)  # type: ignore[arg-type] # the context is our Call
-    if alone:
-        config.on_request_exception.append(_raise_translated)
+    config = _CallTraces(client, translates=alone)
     phases = _Phases(client.loop)
     config.on_connection_queued_start.append(phases.queue_started)
     config.on_connection_queued_end.append(phases.queue_ended)
@@ -81,11 +76,17 @@ async def _raise_translated(
     context: object,  # noqa: ARG001 - signature of the hook
     params: aiohttp.TraceRequestExceptionParams,
 ) -> None:
-    error = params.exception
-    if isinstance(error, Exception) and was_raised_by_aiohttp(error):
-        public = translate(error, params.url)
-        if public is not error:
-            raise public from error
+    error: BaseException = params.exception
+    public = _public(error, params.url)
+    if public is not error:
+        raise public from error
+
+
+def _public(error: BaseException, url: URL) -> BaseException:
+    """Return what callers get for *error*; often the same object."""
+    if is_public(error) or not isinstance(error, Exception) or not was_raised_by_aiohttp(error):
+        return error
+    return translate(error, url)
 
 
 def _is_status_of(call: Call, error: BaseException) -> bool:
@@ -100,82 +101,115 @@ def _refuse_other_loop(client: Client) -> None:
 
 
 class _Direct(Signal["aiohttp.ClientSession", Any, Any]):
-    """A signal of one receiver, which is a plain function: sending makes no coroutine.
+    """A signal of one receiver, which is a plain function: to send is to call it.
 
     Every call passes two of them.
     """
 
-    __slots__ = ("_receiver",)
+    # In place of the method of that name.
+    __slots__ = ("send",)
 
-    def __init__(self, owner: aiohttp.TraceConfig, receiver: Callable[..., None]) -> None:
+    def __init__(self, owner: object, receiver: Callable[..., Awaitable[None]]) -> None:
         super().__init__(owner)
-        self._receiver = receiver
-
-    def send(self, *arguments: Any) -> Awaitable[None]:  # type: ignore[override] # less than a coroutine
-        """Tell the receiver."""
-        self._receiver(*arguments)
-        return DONE
+        self.send = receiver  # type: ignore[method-assign,assignment] # see above
 
 
-class _Calls:
-    """Hooks that run once per call."""
+class _CallTraces(aiohttp.TraceConfig):
+    """A TraceConfig that keeps the calls of *client* in their order: opened, then closed once.
 
-    def __init__(self, client: Client) -> None:
+    Args:
+        client: Whose calls these are.
+        translates: Whether it gives escaped exceptions their public form.
+    """
+
+    # In place of aiohttp's properties of these names, each of them one more call.
+    __slots__ = (
+        "_client",
+        "_clock",
+        "_looks_for_userinfo",
+        "_translates",
+        "on_request_end",
+        "on_request_exception",
+        "on_request_start",
+    )
+
+    def __init__(self, client: Client, *, translates: bool) -> None:
+        super().__init__()
         self._client = client
         self._clock = client.clock
         self._looks_for_userinfo = client.settings.egress.mode == "public"
+        self._translates = translates
+        # Both names are asked for, and held by a canary.
+        self.on_request_start = self._on_request_start = _Direct(self, self._started)  # type: ignore[misc] # see above
+        self.on_request_end = self._on_request_end = _Direct(self, self._ended)  # type: ignore[misc] # see above
+        self.on_request_exception = self._on_request_exception = _Direct(self, self._failed)  # type: ignore[misc] # see above
 
-    def started(
+    def trace_config_ctx(self, trace_request_ctx: object = None) -> SimpleNamespace:
+        """Return the call, which aiohttp only ever hands back to the hooks."""
+        if isinstance(trace_request_ctx, CallOptions):
+            call = Call(self._client, trace_request_ctx)
+        else:
+            call = Call(self._client, UPGRADE_OPTIONS.get())
+        return call  # type: ignore[return-value] # aiohttp asks for a SimpleNamespace
+
+    def _started(
         self,
         session: aiohttp.ClientSession,  # noqa: ARG002 - signature of the hook
         call: Call,
         params: aiohttp.TraceRequestStartParams,
-    ) -> None:
+    ) -> Awaitable[None]:
         if get_running_loop() is not self._client.loop:
             _refuse_other_loop(self._client)
         call.open(params.method, params.headers, self._clock())
         if self._looks_for_userinfo:
             # Nobody sees it later: aiohttp makes a header of it.
             call.has_userinfo = params.url.raw_user is not None or bool(params.url.raw_password)
+        return DONE
 
-    def ended(
+    def _ended(
         self,
         session: aiohttp.ClientSession,  # noqa: ARG002 - signature of the hook
         call: Call,
         params: aiohttp.TraceRequestEndParams,
-    ) -> None:
+    ) -> Awaitable[None]:
         call.leave()
-        call.status = params.response.status
+        response = params.response
+        call.status = response.status
         # An application's middleware may have returned a response of another session.
-        attempt: Attempt | None = getattr(params.response, "attempt", None)
+        attempt: Attempt | None = getattr(response, "attempt", None)
         if attempt is None:
             self._bypassed(call)
-            self._close_by_status(call)
-        elif attempt.body is BodyEnd.COMPLETE:
-            self._close_by_status(call)
-        else:
+        elif attempt.body is not BodyEnd.COMPLETE:
             attempt.when_ended(functools.partial(self._body_ended, call))
+            return DONE
+        self._close_by_status(call)
+        return DONE
 
-    async def failed(
+    def _failed(
         self,
         session: aiohttp.ClientSession,  # noqa: ARG002 - signature of the hook
         call: Call,
         params: aiohttp.TraceRequestExceptionParams,
-    ) -> None:
+    ) -> Awaitable[None]:
         call.leave()
         if call.sent and not call.attempts:
             self._bypassed(call)
         error: BaseException = params.exception
         if not isinstance(error, Exception):
             call.close("cancelled", "", self._clock())
-        elif is_raised_status(error) and _is_status_of(call, error):
+            return DONE
+        if is_raised_status(error) and _is_status_of(call, error):
             # ``raise_for_status`` changes how the caller hears of a status, not what it means.
             call.status = cast("aiohttp.ClientResponseError", error).status
             self._close_by_status(call)
+            public = _public(error, params.url) if self._translates else error
         else:
-            error = translate(error, params.url) if was_raised_by_aiohttp(error) else error
-            refused = isinstance(error, RequestRejectedError) and call.sent == 0
-            call.close("rejected" if refused else "error", error_type(error), self._clock())
+            public = _public(error, params.url)
+            refused = call.sent == 0 and isinstance(public, RequestRejectedError)
+            call.close("rejected" if refused else "error", error_type(public), self._clock())
+        if self._translates and public is not error:
+            raise public from error
+        return DONE
 
     def _bypassed(self, call: Call) -> None:
         from platform_http.pitfalls import (  # noqa: PLC0415 - for whoever does it

@@ -38,6 +38,27 @@ if TYPE_CHECKING:
 NEVER_ROUND = 1e9
 
 
+class _Silence:
+    """The read timeout of one connection, in place of a timer of its own.
+
+    It stays while bytes come, and when it expires, the connection looks at when the last ones did.
+    """
+
+    __slots__ = ("_protocol", "when")
+
+    def __init__(self, when: float, protocol: PlatformProtocol) -> None:
+        self.when = when
+        self._protocol = protocol
+
+    def expire(self) -> None:
+        """Let the connection look."""
+        self._protocol.patience_ended()
+
+    def cancel(self) -> None:
+        """End it: what aiohttp asks of the timer that it takes this for."""
+        self._protocol.client.timers.discard(self)
+
+
 class PlatformProtocol(ResponseHandler):
     """One connection, which tells when it is lost.
 
@@ -52,32 +73,74 @@ class PlatformProtocol(ResponseHandler):
     # Why it would have been refused, were the egress policy enforced.
     denied: Refusal | None = None
     peer: tuple[str, int] | None = None
+    # When its last bytes came, and for how long it may be silent, while the read timeout runs.
+    _heard = 0.0
+    _patience = 0.0
 
     def __init__(self, loop: asyncio.AbstractEventLoop, client: Client) -> None:
         super().__init__(loop)
-        self._client = client
+        self.client = client
+
+    def bound_silence(self, limit: float) -> None:
+        """Let the read timeout run from now on, and be *limit* seconds at most.
+
+        Args:
+            limit: > 0; infinite is none.
+        """
+        given = self._read_timeout
+        if not given or given > limit:
+            self._read_timeout = None if limit == math.inf else limit
+        # While nobody reads, aiohttp stops reading from the socket: no silence of the peer.
+        if not (self._reading_paused or self._buffer_paused):
+            self._reschedule_timeout()
+
+    def _reschedule_timeout(self) -> None:
+        # aiohttp makes a timer for each chunk, and cancels the one before.
+        timeout = self._read_timeout
+        if not timeout:
+            if self._read_timeout_handle is not None:
+                self._drop_timeout()
+            return
+        self._heard = self.client.clock()
+        if self._read_timeout_handle is None or timeout != self._patience:
+            self._drop_timeout()
+            self._patience = timeout
+            self._listen()
+
+    def _listen(self) -> None:
+        silence = _Silence(self._heard + self._patience, self)
+        self._read_timeout_handle = silence  # type: ignore[assignment] # less than a handle, and enough
+        self.client.timers.add(silence)
+
+    def patience_ended(self) -> None:
+        """End the wait for more bytes, unless some came since it began."""
+        self._read_timeout_handle = None
+        if self.client.clock() < self._heard + self._patience:
+            self._listen()
+        else:
+            self._on_read_timeout()
 
     def serve(self, origin: Origin) -> None:
         """Count the connection in at its first request."""
         self.origin = origin
-        self.opened = self._client.loop.time()
+        self.opened = self.client.loop.time()
         self.active = True
         name = self.transport.get_extra_info("peername") if self.transport is not None else None
         if isinstance(name, tuple):
             self.peer = (name[0], name[1])
-        self._client.observer.connection_opened(origin)
+        self.client.observer.connection_opened(origin)
 
     def reuse(self) -> None:
         """Count the connection as active again."""
         assert self.origin is not None
         self.active = True
-        self._client.observer.connection_reused(self.origin)
+        self.client.observer.connection_reused(self.origin)
 
     def rest(self) -> None:
         """Count the connection as idle."""
         if self.origin is not None and self.active:
             self.active = False
-            self._client.observer.connection_idle(self.origin)
+            self.client.observer.connection_idle(self.origin)
 
     def close(self) -> None:
         """Close the connection, and tell whoever reads from it."""
@@ -102,9 +165,9 @@ class PlatformProtocol(ResponseHandler):
         # After a bad chunk aiohttp closes the connection by itself.
         _end_body(payload, "the response body is malformed")
         if self.origin is not None:
-            duration = self._client.loop.time() - self.opened
+            duration = self.client.loop.time() - self.opened
             origin, self.origin = self.origin, None
-            self._client.observer.connection_closed(origin, active=self.active, duration=duration)
+            self.client.observer.connection_closed(origin, active=self.active, duration=duration)
 
 
 class WatchedProtocol(Watched, PlatformProtocol):
@@ -147,6 +210,7 @@ class _PlatformConnector(aiohttp.BaseConnector):
         self._session_timeout = timeout
         self._pool_timeout = client.settings.timeout.pool
         self._max_age = client.settings.pool.max_connection_age or math.inf
+        self._ages = self._max_age < math.inf
         factory = functools.partial(PlatformProtocol, loop=self._loop, client=client)
         self._factory = factory  # type: ignore[assignment] # partial is invariant in its class
 
@@ -181,14 +245,14 @@ class _PlatformConnector(aiohttp.BaseConnector):
             connection = None if req.proxy else await self._get(req.connection_key, told)
             if connection is None:
                 connection = await self._connect(req, traces, timeout, call, attempt)
-            protocol = connection.protocol
+            protocol = connection._protocol  # noqa: SLF001 - the property is one more call
             assert isinstance(protocol, PlatformProtocol)
             if protocol.origin is None:
                 # An application's hook may have waited for longer than the connection lived.
                 if not protocol.lost:
                     protocol.serve(Origin.of(req.url))
                 break
-            if not protocol.should_close and not self._is_aged(protocol):
+            if not protocol.should_close and not (self._ages and self._is_aged(protocol)):
                 protocol.reuse()
                 if attempt is not None:
                     attempt.reused = True
@@ -196,15 +260,13 @@ class _PlatformConnector(aiohttp.BaseConnector):
             connection.close()
         if protocol.denied is not None and getattr(req, "denied", None) is None:
             self._client.observer.egress_denied(protocol.denied.reason, enforced=False)
-        if call is not None and req.body and may_fall_short(req):
+        if call is not None and req._body is not None and may_fall_short(req):  # noqa: SLF001 - as above
             protocol.force_close()
         if attempt is not None:
             attempt.peer = protocol.peer
         return connection
 
     def _is_aged(self, protocol: PlatformProtocol) -> bool:
-        if self._max_age == math.inf:
-            return False
         return self._client.loop.time() - protocol.opened > self._max_age
 
     async def _connect(
@@ -267,7 +329,8 @@ class _PlatformConnector(aiohttp.BaseConnector):
             should_close = True
         # Not by super(), as in the request class.
         aiohttp.BaseConnector._release(self, key, protocol, should_close=should_close)  # noqa: SLF001
-        if isinstance(protocol, PlatformProtocol) and protocol.is_connected():
+        # One that aiohttp has closed instead has no transport any more.
+        if protocol.transport is not None and isinstance(protocol, PlatformProtocol):
             protocol.rest()
 
     def use(self) -> PoolUse:

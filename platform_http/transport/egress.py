@@ -140,13 +140,18 @@ class EgressGuard:
             EgressDeniedError: If the policy refuses.
             aiohttp.InvalidURL: If *url* has no scheme.
         """
+        try:
+            refusal = self._verdicts[origin]
+        except KeyError:
+            refusal = self._judge(origin)
+        if refusal is None and self._is_public:
+            refusal = _judge_spelling(call, url)
+        if refusal is None:
+            return None
         if not origin.scheme:
             # A mistake and no destination; with a port aiohttp would get as far as a socket.
             raise translate(ValueError("it has no scheme"), url)
-        refusal = self._judge(origin)
-        if refusal is None and self._is_public:
-            refusal = _judge_spelling(call, url)
-        return None if refusal is None else self._refused(call, origin, refusal)
+        return self._refused(call, origin, refusal)
 
     def admit_proxy(self, call: Call | None, origin: Origin, proxy: URL) -> Refusal | None:
         """Judge the *proxy* that the caller of a hop to *origin* asked for.

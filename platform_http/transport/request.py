@@ -69,6 +69,18 @@ class PlatformRequest(aiohttp.ClientRequest):
         "on_resend",
         "socks",
     )
+    call: Call | None
+    attempt: Attempt | None
+    on_resend: Callable[[], None] | None
+    credentials: Mapping[str, str] | None
+    handler: ClientHandlerType | None
+    # Why the hop would have been refused, were the egress policy enforced.
+    denied: Refusal | None
+    # Not aiohttp's ``proxy``: that one means HTTP, and puts the credentials into a header.
+    socks: ProxyChoice | None
+    _tls_choice: TlsChoice | None
+    # What the caller and the settings gave, without what aiohttp adds.
+    _given: CIMultiDict[str] | None
 
     # aiohttp's constructor calls the verbs below one after the other, each with what it is about.
     # A constructor of our own, which sees all arguments at once, would have to hand 20 of them on:
@@ -77,35 +89,30 @@ class PlatformRequest(aiohttp.ClientRequest):
 
     def update_host(self, url: URL) -> None:
         """Begin the hop: judge where it goes, before anything is made for it."""
-        if self._is_whole:
-            _Base.update_host(self, url)
-            return
-        self.attempt: Attempt | None = None
-        self.on_resend: Callable[[], None] | None = None
-        self.credentials: Mapping[str, str] | None = None
-        self.handler: ClientHandlerType | None = None
-        # Why the hop would have been refused, were the egress policy enforced.
-        self.denied: Refusal | None = None
-        # Not aiohttp's ``proxy``: that one means HTTP, and puts the credentials into a header.
-        self.socks: ProxyChoice | None = None
-        self._tls_choice: TlsChoice | None = None
-        # What the caller and the settings gave, without what aiohttp adds.
-        self._given: CIMultiDict[str] | None = None
+        if not self._is_whole:
+            self._begin(url)
+        _Base.update_host(self, url)
+
+    def _begin(self, url: URL) -> None:
+        self.attempt = self.on_resend = self.credentials = self.handler = None
+        self.denied = self.socks = self._tls_choice = self._given = None
         self._drops_expect = False
         call = CURRENT_CALL.get()
-        # A session without calls of its own may be used inside another client's call.
-        if call is not None and call.client is not self.client:
-            call = None
-        self.call: Call | None = call
         if call is not None:
-            _enter_hop(call, url)
+            if call.client is not self.client:
+                # A session without calls of its own may be used inside another client's call.
+                call = None
+            elif call.hops or call.client.closing:
+                _enter_hop(call, url)
+            else:
+                call.hops = 1
+        self.call = call
         self._judged_url = self.url
         self._origin = origin = Origin.of(url)
         if self.egress is not None:
             self.denied = self.egress.admit(call, url, origin)
         if framing.splits_request_line(url):
             raise translate(ValueError("its path or query holds a space or control character"), url)
-        _Base.update_host(self, url)
 
     def update_headers(self, headers: LooseHeaders | None) -> None:
         """Take the headers that the hop may carry."""
@@ -178,15 +185,17 @@ class PlatformRequest(aiohttp.ClientRequest):
 
     def send(self, conn: Connection) -> Coroutine[Any, Any, aiohttp.ClientResponse]:
         """Send the request; from here on the server may have processed it."""
-        if self.attempt is not None:
-            self.attempt.mark_sent(self.client.clock())
-        elif self.call is not None:
-            # A request with ``middlewares=()`` has no attempt, and is sent all the same.
-            self.call.sent += 1
-        if self.call is not None and len(self._traces) == 1:
-            # The only one is ours, which does not listen to what comes now: aiohttp would make
-            # three coroutines to tell it.
-            self._traces = []
+        call = self.call
+        if call is not None:
+            if self.attempt is not None:
+                self.attempt.mark_sent(self.client.clock())
+            else:
+                # A request with ``middlewares=()`` has no attempt, and is sent all the same.
+                call.sent += 1
+            if len(self._traces) == 1:
+                # The only one is ours, which does not listen to what comes now: aiohttp would make
+                # three coroutines to tell it.
+                self._traces = []
         return _Base.send(self, conn)
 
     def origin_of(self, url: URL) -> Origin:
@@ -294,7 +303,7 @@ class PlatformRequest(aiohttp.ClientRequest):
             self._ssl = self.tls.choose(self._tls_choice)
 
     def _describe(self, call: Call) -> None:
-        given, body, origin = self._given, self.body, self._origin
+        given, body, origin = self._given, self._body, self._origin
         if given and (flaw := framing.contradicts_body(given, self)) is not None:
             raise self._misframed(call, flaw)
         if body:
@@ -304,40 +313,6 @@ class PlatformRequest(aiohttp.ClientRequest):
         # The key means something to the service it was made for, and to no other.
         if call.idempotency_key is not None and call.origin == origin and not call.strayed:
             self.headers.setdefault("Idempotency-Key", call.idempotency_key)
-
-
-def request_class(
-    client: Client,
-    proxies: ProxyResolver | None,
-    *,
-    tls: ClientTls,
-    own_origin: Origin | None,
-    egress: EgressGuard | None,
-    redirects: RedirectGuard | None,
-) -> type[PlatformRequest]:
-    """Return the request class of one client.
-
-    Args:
-        client: Whose hops these are.
-        proxies: Chooses the proxy of a hop; ``None`` when the client has no proxy.
-        tls: Chooses the SSL context of a hop.
-        own_origin: The only origin that is shown the client certificate and, unless redirects
-            follow aiohttp's rule, the default headers; ``None`` leaves it to the caller, whose
-            redirects do not show them to another origin than the first.
-        egress: Judges where a hop goes; ``None`` when every destination may be reached.
-        redirects: Judges the redirects; ``None`` leaves them to aiohttp.
-    """
-    members = {
-        "__slots__": (),
-        "client": client,
-        "proxies": proxies,
-        "tls": tls,
-        "own_origin": own_origin,
-        "guards_defaults": own_origin is not None and client.settings.redirects.mode != "follow",
-        "egress": egress,
-        "redirects": redirects,
-    }
-    return type("PlatformRequest", (PlatformRequest,), members)
 
 
 def _is_at(url: URL, origin: Origin) -> bool:
@@ -362,7 +337,7 @@ def _without(
 
 def _enter_hop(call: Call, url: URL) -> None:
     # What a running call needs on its way, such as a token, is part of that call.
-    if call.client.closing and call.hops == 0 and not call.nested:
+    if call.hops == 0 and call.client.closing and not call.nested:
         raise FactoryClosedError(
             f"the session factory is closing; client {call.client.name!r} takes no new calls"
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import weakref
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import aiohttp
 from aiohttp import hdrs
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from platform_http.call import Attempt, Call, Client
     from platform_http.pitfalls import Place
+    from platform_http.transport.connector import PlatformProtocol
     from platform_http.transport.serializers import Serializer
 
 # Apache's DeflateInflateRatioLimit, and how much may be decoded before it counts: what is small
@@ -66,6 +67,7 @@ class PlatformResponse(aiohttp.ClientResponse):
     """
 
     max_body: ClassVar[float] = math.inf
+    silence: ClassVar[float] = math.inf
     _small: ClassVar[float] = 0
     client: ClassVar[Client]
     client_name: ClassVar[str] = ""
@@ -127,8 +129,13 @@ class PlatformResponse(aiohttp.ClientResponse):
             stream = self._stream
             self._buffering = True
             try:
-                if self._connection is None and self._is_small(stream):
-                    # There is nothing to wait for, and nothing left to release.
+                if (
+                    self._connection is None
+                    and stream is not EMPTY_PAYLOAD
+                    and stream.is_eof()
+                    and stream.total_bytes <= self._small
+                ):
+                    # All of it is here, and so little that no limit has to be looked at.
                     self._body = stream.read_nowait()
                 else:
                     self._body = await self._read_bounded(stream)
@@ -145,10 +152,6 @@ class PlatformResponse(aiohttp.ClientResponse):
             if protocol is None or not protocol.upgraded:
                 await self._wait_released()
         return self._body
-
-    def _is_small(self, stream: StreamReader) -> bool:
-        """Tell whether all of a body is here, and so little that no limit has to be looked at."""
-        return stream is not EMPTY_PAYLOAD and stream.is_eof() and stream.total_bytes <= self._small
 
     async def _read_bounded(self, stream: StreamReader) -> bytes:
         if self._connection is not None:
@@ -261,11 +264,15 @@ class PlatformResponse(aiohttp.ClientResponse):
         exc_tb: TracebackType | None,
     ) -> Coroutine[Any, Any, None]:
         """Release the response."""
-        if self._connection is None and self._writer is None:
-            # The body has ended. What aiohttp does as well, less two coroutines that find nothing
-            # to wait for.
+        if self._closed and self._connection is None and self._writer is None:
+            # The body has ended, and all is released but the response itself. What aiohttp does as
+            # well, less two coroutines that find nothing to wait for.
             self._in_context = False
-            self.release()
+            if not self._released:
+                self._released = True
+                stream = self._stream
+                if stream is not None and stream.exception() is None:
+                    stream.set_exception(_CONNECTION_CLOSED_EXCEPTION)
             return DONE  # type: ignore[return-value] # less than a coroutine, and enough for await
         # Other exceptions are the caller's own business and say nothing of the body.
         if isinstance(exc_val, asyncio.CancelledError) or self._callers_timer_fired():
@@ -279,7 +286,7 @@ class PlatformResponse(aiohttp.ClientResponse):
         if attempt.call.upgrade:
             # What ws_connect() raises about them is out of our sight.
             self._show(ShownHeaders(self._headers))
-        connection = self.connection
+        connection = self._connection
         if connection is None or self.status == 101:
             # Complete already, or an upgrade: a call ends at its 101.
             self._measure()
@@ -293,11 +300,7 @@ class PlatformResponse(aiohttp.ClientResponse):
         if protocol is not None:
             # Armed here and not by the session's ``sock_read``, which would run from the last byte
             # of the request on, beside the attempt timeout.
-            timeout = min(call.client.settings.timeout.read, protocol.read_timeout or math.inf)
-            protocol.read_timeout = None if timeout == math.inf else timeout
-            # While nobody reads, aiohttp stops reading from the socket: no silence of the peer.
-            if not (protocol._reading_paused or protocol._buffer_paused):  # noqa: SLF001 - no public view
-                protocol.start_timeout()
+            cast("PlatformProtocol", protocol).bound_silence(self.silence)
         if call.deadline != math.inf:
             self._deadline = _BodyDeadline(call.deadline, self)
             call.client.timers.add(self._deadline)
@@ -387,6 +390,7 @@ def response_class(client: Client, serializer: Serializer | None = None) -> type
         "client": client,
         "client_name": client.name,
         "max_body": most,
+        "silence": client.settings.timeout.read,
         "_small": min(most, _RATIO_FROM),
         "serializer": serializer,
     }
