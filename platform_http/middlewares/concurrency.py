@@ -18,7 +18,6 @@ if TYPE_CHECKING:
         AttemptRequest,
         Call,
         Client,
-        Observer,
         Origin,
     )
     from platform_http.policies.concurrency import ConcurrencyLimit
@@ -50,17 +49,17 @@ class ConcurrencyMiddleware:
         slot = limit.take() or await self._enter(call, origin, limit)
         if slot is None:
             return await handler(request)
-        held = _Held(slot, limit, origin, self._client.observer)
         try:
             response = await handler(request)
         except BaseException:
-            held.release()
+            slot.release()
             raise
         attempt: Attempt | None = response.attempt  # type: ignore[attr-defined] # of our response class
         if attempt is None:
-            held.release()
+            slot.release()
         else:
-            attempt.when_ended(held.release)
+            held = slot
+            attempt.when_ended(lambda _: held.release())
         return response
 
     async def _enter(self, call: Call, origin: Origin, limit: ConcurrencyLimit) -> Slot | None:
@@ -92,7 +91,6 @@ class ConcurrencyMiddleware:
         except BaseException:
             # It may have been granted in this very moment.
             entry.leave()
-            self._client.observer.concurrency_changed(origin, limit.in_use)
             if not timer.expired():
                 raise
             if call.deadline <= until:
@@ -110,23 +108,3 @@ class ConcurrencyMiddleware:
             f"flight {why}; see CONCURRENCY__LIMIT and CONCURRENCY__QUEUE",
             attempts=call.sent,
         )
-
-
-class _Held:
-    """A slot, from when it is taken until the body has ended, with what shows it."""
-
-    __slots__ = ("_limit", "_observer", "_origin", "_slot")
-
-    def __init__(
-        self, slot: Slot, limit: ConcurrencyLimit, origin: Origin, observer: Observer
-    ) -> None:
-        self._slot = slot
-        self._limit = limit
-        self._origin = origin
-        self._observer = observer
-        observer.concurrency_changed(origin, limit.in_use)
-
-    def release(self, _: Attempt | None = None) -> None:
-        """Give the slot back."""
-        self._slot.release()
-        self._observer.concurrency_changed(self._origin, self._limit.in_use)
