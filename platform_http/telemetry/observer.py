@@ -127,7 +127,8 @@ class ClientTelemetry:
             if _is_instrumented():
                 _warn_of_double_spans()
 
-    # What every call passes through guards itself: the wrapper costs as much as what it wraps.
+    # What every call or every refusal passes through guards itself: the wrapper costs as much as
+    # what it wraps.
 
     def call_started(self, call: Call) -> None:
         """Start the call's span."""
@@ -193,13 +194,14 @@ class ClientTelemetry:
             self._series.server(attempt.origin).retries.count(reason)
         log_resent(self._client, attempt, reason, delay)
 
-    @_guarded
     def retry_stopped(self, call: Call, reason: str) -> None:  # noqa: ARG002 - Observer's signature
         """Count why a failed call is not resent."""
-        if self._series is not None:
-            self._series.retry_stops.count(reason)
+        try:
+            if self._series is not None:
+                self._series.retry_stops.count(reason)
+        except Exception as error:  # noqa: BLE001 - as in _guarded
+            self.hook_failed("retry_stopped", error)
 
-    @_guarded
     def rejected(
         self,
         call: Call,  # noqa: ARG002 - Observer's signature
@@ -209,9 +211,12 @@ class ClientTelemetry:
         enforced: bool = True,
     ) -> None:
         """Count a refusal."""
-        if self._series is not None:
-            reason = reason if enforced else observed(reason)
-            self._series.server(origin).rejections.count(reason)
+        try:
+            if self._series is not None:
+                reason = reason if enforced else observed(reason)
+                self._series.server(origin).rejections.count(reason)
+        except Exception as error:  # noqa: BLE001 - as in _guarded
+            self.hook_failed("rejected", error)
 
     @_guarded
     def circuit_changed(

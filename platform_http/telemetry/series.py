@@ -212,10 +212,10 @@ class ClientSeries:
             if operation and named >= _MAX_OPERATIONS:
                 operation = OTHER
             self._operations.add(operation)
-        # An SLO's numerator that does not exist yet hides the first burn.
-        for outcome in ("success", "error", "rejected"):
-            self.metrics.calls.labels(self.name, operation, outcome, "")
-            self.metrics.call_duration.labels(self.name, operation, outcome)
+            # An SLO's numerator that does not exist yet hides the first burn.
+            for outcome in ("success", "error", "rejected"):
+                self.metrics.calls.labels(self.name, operation, outcome, "")
+                self.metrics.call_duration.labels(self.name, operation, outcome)
         return operation
 
     def server(self, origin: Origin) -> ServerSeries:

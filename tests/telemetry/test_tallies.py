@@ -6,6 +6,7 @@ import gc
 import subprocess
 import sys
 import threading
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from itertools import pairwise
 from types import SimpleNamespace
 
@@ -313,6 +314,53 @@ class TestSessionsOfOneName:
             gc.collect()
         assert len(scene.metrics._ledgers) <= 2
         assert scene.sample(DURATIONS, **ANSWERED) == 5
+
+
+def test_two_who_look_at_once_carry_over_once(scene, monkeypatch) -> None:
+    answer(scene)
+    begun, may_end = threading.Event(), threading.Event()
+    inc = MutexValue.inc
+
+    def slow(value: MutexValue, amount: float) -> None:
+        begun.set()
+        assert may_end.wait(10)
+        inc(value, amount)
+
+    monkeypatch.setattr(MutexValue, "inc", slow)
+    with ThreadPoolExecutor(2) as pool:
+        looks = [pool.submit(scene.sample, DURATIONS, **ANSWERED)]
+        assert begun.wait(10)
+        looks.append(pool.submit(scene.sample, DURATIONS, **ANSWERED))
+        wait(looks, 0.05, FIRST_COMPLETED)
+        may_end.set()
+        assert [look.result(10) for look in looks] == [1, 1]
+
+
+def test_who_looks_while_another_thread_closes_a_session_misses_nothing_of_it(
+    make_scene, monkeypatch
+) -> None:
+    scene = make_scene()
+    other = make_scene(registry=scene.registry)
+    answer(scene)
+    begun, may_end = threading.Event(), threading.Event()
+    close = Ledger.close
+
+    def slow(ledger: Ledger) -> None:
+        begun.set()
+        assert may_end.wait(10)
+        close(ledger)
+
+    monkeypatch.setattr(Ledger, "close", slow)
+    del scene.telemetry, scene.client
+    gc.collect()
+    with ThreadPoolExecutor(1) as pool:
+        look = pool.submit(other.sample, DURATIONS, **ANSWERED)
+        assert begun.wait(10)
+        try:
+            assert other.sample(DURATIONS, **ANSWERED) == 1
+        finally:
+            may_end.set()
+        assert look.result(10) == 1
 
 
 class TestALimit:
