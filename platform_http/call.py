@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from multidict import CIMultiDict, CIMultiDictProxy
     from yarl import URL
 
+    from platform_http.policies.concurrency import ConcurrencyLimit
     from platform_http.policies.registry import LruRegistry
     from platform_http.policies.retry_budget import RetryBudget
     from platform_http.settings import ClientSettings
@@ -113,6 +114,25 @@ class CallOptions:
 DEFAULT_OPTIONS = CallOptions()
 
 
+class Tally:
+    """A number that whoever counts moves, and whoever shows it looks at."""
+
+    __slots__ = ("value",)
+
+    def __init__(self) -> None:
+        self.value = 0
+
+
+class ConnectionCount:
+    """How many connections one client has to one server, by what they do."""
+
+    __slots__ = ("active", "idle")
+
+    def __init__(self, active: Tally, idle: Tally) -> None:
+        self.active = active
+        self.idle = idle
+
+
 class Observer(Protocol):
     """Sees what happens to the calls of one client. No method may raise.
 
@@ -154,8 +174,8 @@ class Observer(Protocol):
     def budget_changed(self, origin: Origin, tokens: float) -> None:
         """The retry budget of *origin* holds *tokens* now."""
 
-    def concurrency_changed(self, origin: Origin, in_use: int) -> None:
-        """*in_use* attempts to *origin* hold a permit of the concurrency limit now."""
+    def concurrency_watched(self, origin: Origin, limit: ConcurrencyLimit) -> None:
+        """*limit* is in force for *origin* from now on."""
 
     def concurrency_waited(self, seconds: float) -> None:
         """An attempt waited in the queue of the concurrency limit, whatever came of it."""
@@ -202,17 +222,14 @@ class Observer(Protocol):
     def pitfall_found(self, kind: str) -> None:
         """The application does with its sessions what it should not; *kind* is a fixed word."""
 
-    def connection_opened(self, origin: Origin) -> None:
-        """A new connection serves its first attempt, and so is active."""
+    def connections(self, origin: Origin) -> ConnectionCount:
+        """Return what each connection that serves *origin* counts itself in and out of."""
 
-    def connection_idle(self, origin: Origin) -> None:
-        """An active connection went back to the pool."""
+    def connection_closed(self, origin: Origin, *, duration: float) -> None:
+        """A connection ended after *duration* seconds."""
 
-    def connection_reused(self, origin: Origin) -> None:
-        """An idle connection became active."""
-
-    def connection_closed(self, origin: Origin, *, active: bool, duration: float) -> None:
-        """A connection ended after *duration* seconds; *active* is its last state."""
+    def session_closed(self) -> None:
+        """The session of the client was closed."""
 
 
 class Credentials(Protocol):

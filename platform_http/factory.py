@@ -133,7 +133,7 @@ class SessionFactory:
         self._quotas: list[SharedQuota] = []
         self._tokens: dict[str, TokenVersion] = {}
         self._refreshers: list[ClientCredentials | TokenFile] = []
-        self._token_sessions: list[aiohttp.ClientSession] = []
+        self._token_sessions: list[tuple[aiohttp.ClientSession, Client]] = []
         self._tls: dict[str, ClientTls] = {}
         self._rotation: TlsRotation | None = None
         self._lag: event_loop.LagHandle | None = None
@@ -312,8 +312,9 @@ class SessionFactory:
         finally:
             for refresher in self._refreshers:
                 await refresher.aclose()
-            for session in self._token_sessions:
+            for session, client in self._token_sessions:
                 await _bounded(session.close())
+                client.observer.session_closed()
             if self._lag is not None:
                 self._lag.stop()
             for closing in (
@@ -333,6 +334,7 @@ class SessionFactory:
             await client.end_long_lived(max(until - client.loop.time(), _CLOSE_SECONDS))
         finally:
             await _bounded(self._sessions[name].close())
+            client.observer.session_closed()
 
     def _announce_loosened(self, settings: ClientSettings) -> None:
         # The models are loaded by whoever has settings.
@@ -499,7 +501,7 @@ class SessionFactory:
             traces=[_first_trace(inner, alone=True)],
             middlewares=self._policies(inner, None, None),
         )
-        self._token_sessions.append(session)
+        self._token_sessions.append((session, inner))
         return TokenEndpoint(session, url, auth)
 
     def _policies(

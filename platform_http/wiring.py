@@ -44,7 +44,8 @@ class PolicyMaker:
         settings: Of the client.
         clock: Seconds that never go backwards.
         rng: Source of jitter.
-        observer: Told of new budgets and of circuits that change; ``None`` where nobody asks.
+        observer: Told of new budgets and limits and of circuits that change; ``None`` where nobody
+            asks.
     """
 
     def __init__(
@@ -108,10 +109,13 @@ class PolicyMaker:
             clock=self._clock,
         )
 
-    def concurrency(self, _: Origin) -> ConcurrencyLimit:
+    def concurrency(self, origin: Origin) -> ConcurrencyLimit:
         """Return a concurrency limit that nobody has entered."""
         concurrency = self._settings.concurrency
-        return ConcurrencyLimit(limit=concurrency.limit, queue=concurrency.queue)
+        limit = ConcurrencyLimit(limit=concurrency.limit, queue=concurrency.queue)
+        if self._observer is not None:
+            self._observer.concurrency_watched(origin, limit)
+        return limit
 
     def bucket(self, _: Origin) -> TokenBucket:
         """Return a full token bucket at the configured rate."""

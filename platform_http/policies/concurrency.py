@@ -58,11 +58,12 @@ class ConcurrencyLimit:
 
     Attributes:
         in_use: Slots that were given out and not released, in [0, *limit*].
+        on_change: Called after each change of *in_use*, unless it is ``None``.
 
     Source: the semaphore bulkhead of resilience4j, with a bounded queue.
     """
 
-    __slots__ = ("_bound", "_limit", "_waiting", "in_use")
+    __slots__ = ("__weakref__", "_bound", "_limit", "_waiting", "in_use", "on_change")
 
     def __init__(self, *, limit: int, queue: int) -> None:
         self._limit = limit
@@ -70,6 +71,7 @@ class ConcurrencyLimit:
         # An ordered dictionary, not a deque: leaving from the middle must cost the same.
         self._waiting: OrderedDict[Ticket, Callable[[], None]] = OrderedDict()
         self.in_use = 0
+        self.on_change: Callable[[], None] | None = None
 
     @property
     def waiting(self) -> int:
@@ -85,6 +87,8 @@ class ConcurrencyLimit:
         """Return a slot if one is free; nobody waits then, so nobody is overtaken."""
         if self.in_use < self._limit:
             self.in_use += 1
+            if self.on_change is not None:
+                self.on_change()
             slot = Slot()
             slot.limit = self
             return slot
@@ -114,6 +118,8 @@ class ConcurrencyLimit:
         """Take a place back; :meth:`Slot.release` calls it once for each slot."""
         if not self._waiting:
             self.in_use -= 1
+            if self.on_change is not None:
+                self.on_change()
             return
         ticket, wake = self._waiting.popitem(last=False)
         ticket.slot = slot = Slot()

@@ -15,6 +15,7 @@ import importlib.metadata
 import os
 import platform
 import threading
+import weakref
 from collections import deque
 from typing import TYPE_CHECKING, ClassVar, Final, Literal
 from weakref import WeakKeyDictionary
@@ -23,9 +24,10 @@ import aiohttp
 from prometheus_client import Counter, Gauge, Histogram
 
 from platform_http.errors import ConfigurationError
+from platform_http.telemetry.tallies import Ledger, LedgerAtOnce
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from prometheus_client import CollectorRegistry
     from prometheus_client.metrics import MetricWrapperBase
@@ -63,6 +65,7 @@ class _Completed:
 
     def collect(self) -> Iterable[Metric]:
         self._metrics.complete()
+        self._metrics.carry_over(self._family)
         return self._family.collect()
 
 
@@ -77,6 +80,8 @@ class Metrics:
         self.clients: dict[str, ClientSeries] = {}
         self._incomplete: deque[ClientSeries] = deque()
         self._completing = threading.Lock()
+        self._ledgers: dict[weakref.ref[object], Ledger] = {}
+        self._left: deque[weakref.ref[object]] = deque()
         self.is_shared: Final = multiprocess_mode()
         """Whether other processes read the samples, without asking this one."""
         self.request_duration = self._histogram(
@@ -329,6 +334,39 @@ class Metrics:
             while self._incomplete:
                 self._incomplete[0].complete()
                 self._incomplete.popleft()
+
+    def open_ledger(self, owner: object, failed: Callable[[Exception], None]) -> Ledger:
+        """Return what a new session counts in.
+
+        Args:
+            owner: Who counts. What it has counted outlives it, up to the next look.
+            failed: Told of a number that could not be written.
+        """
+        if self.is_shared:
+            return LedgerAtOnce(failed)
+        # An application may open sessions for as long as nobody looks.
+        self._close_ledgers()
+        ledger = Ledger()
+        # Whoever drops the owner may be in the middle of anything: it only takes a note.
+        self._ledgers[weakref.ref(owner, self._left.append)] = ledger
+        return ledger
+
+    def carry_over(self, family: MetricWrapperBase) -> None:
+        """Carry over to *family* what the sessions have counted. Any thread may do so."""
+        self._close_ledgers()
+        for ledger in self._ledgers.copy().values():
+            ledger.carry_over(family)
+
+    def _close_ledgers(self) -> None:
+        while self._left:
+            try:
+                owner = self._left.popleft()
+            except IndexError:
+                # Another thread was faster.
+                return
+            # Listed until it is closed: nobody who looks meanwhile may miss what it holds.
+            self._ledgers[owner].close()
+            del self._ledgers[owner]
 
     def _register(self, registry: CollectorRegistry) -> None:
         registered: list[_Completed] = []

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import functools
 import sys
-from typing import TYPE_CHECKING, Concatenate, Final, NamedTuple, ParamSpec, cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Concatenate, Final, ParamSpec
 
 from opentelemetry import trace
 
+from platform_http.call import ConnectionCount, Tally
 from platform_http.errors import EgressDeniedError
 from platform_http.telemetry.logging import LOGGER, FailureLog, log_circuit_changed, log_resent
 from platform_http.telemetry.propagation import Propagation
 from platform_http.telemetry.series import ClientSeries, observed
-from platform_http.telemetry.spans import ClientSpans, exemplar
+from platform_http.telemetry.session_series import SessionSeries, keep
+from platform_http.telemetry.spans import ClientSpans, context_of_sampled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,10 +24,12 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span, Tracer, TracerProvider
 
     from platform_http.call import Attempt, Call, Origin, WebSocketLife
+    from platform_http.policies.concurrency import ConcurrencyLimit
     from platform_http.settings import TelemetrySettings
     from platform_http.telemetry.metrics import Metrics
-    from platform_http.telemetry.series import AttemptSeries
+    from platform_http.telemetry.session_series import AttemptSeries
     from platform_http.telemetry.spans import SpanShape
+    from platform_http.telemetry.tallies import Ledger
     from platform_http.telemetry.websocket_spans import WebSocketSpans
 
 _Arguments = ParamSpec("_Arguments")
@@ -32,7 +37,8 @@ _Arguments = ParamSpec("_Arguments")
 _MAX_RECORDS: Final = 4096
 
 
-class AttemptRecord(NamedTuple):
+@dataclass(slots=True)
+class AttemptRecord:
     """All that attempts with the same method, origin and template share: one look-up each."""
 
     series: AttemptSeries | None
@@ -98,15 +104,19 @@ class ClientTelemetry:
         self._metrics = metrics
         self._failures = FailureLog(client)
         self._records: dict[tuple[str, Origin, str | None], AttemptRecord] = {}
-        self._exemplars = not metrics.is_shared
-        self._series: ClientSeries | None = None
+        # Other processes are not shown any.
+        self._example = _no_example if metrics.is_shared else context_of_sampled
+        self._series: SessionSeries | None = None
+        self._ledger: Ledger | None = None
         if settings.metrics:
-            self._series = ClientSeries.of(metrics, client)
-            self._series.session_opened(
+            series = ClientSeries.of(metrics, client)
+            series.session_opened(
                 pool_limit=pool_limit,
                 pool_limit_per_host=pool_limit_per_host,
                 can_resend=can_resend,
             )
+            self._ledger = metrics.open_ledger(self, functools.partial(self.hook_failed, "tally"))
+            self._series = SessionSeries(self._ledger, series)
         self._spans: ClientSpans | None = None
         self._tracer: Tracer | None = None
         propagation = Propagation(settings.propagate_to, base_origin)
@@ -117,7 +127,8 @@ class ClientTelemetry:
             if _is_instrumented():
                 _warn_of_double_spans()
 
-    # What every call passes through guards itself: the wrapper costs as much as what it wraps.
+    # What every call or every refusal passes through guards itself: the wrapper costs as much as
+    # what it wraps.
 
     def call_started(self, call: Call) -> None:
         """Start the call's span."""
@@ -130,12 +141,13 @@ class ClientTelemetry:
     def call_ended(self, call: Call) -> None:
         """End the call's span, sample the call, log its failure."""
         try:
+            span: Span | None = call.span  # type: ignore[assignment] # a slot of ours
             try:
                 if self._series is not None:
-                    self._count(self._series, call)
+                    self._series.call_ended(call, None if span is None else self._example(span))
             finally:
-                if self._spans is not None and call.span is not None:
-                    self._spans.call_ended(call, cast("Span", call.span))
+                if self._spans is not None and span is not None:
+                    self._spans.call_ended(call, span)
                 if call.outcome in ("error", "rejected"):
                     self._failures.record(call)
         except Exception as error:  # noqa: BLE001 - as in _guarded
@@ -151,7 +163,7 @@ class ClientTelemetry:
             record = self._records.get(key) or self._new_record(attempt, key)
             try:
                 if record.series is not None:
-                    record.series.started()
+                    record.series.active.value += 1
                     attempt.record = record.series
             finally:
                 if spans is not None and record.shape is not None:
@@ -162,17 +174,16 @@ class ClientTelemetry:
     def attempt_ended(self, attempt: Attempt) -> None:
         """Count the attempt out, sample it and its phases, end its span."""
         try:
-            span, status = attempt.span, attempt.status
+            span: Span | None = attempt.span  # type: ignore[assignment] # a slot of ours
+            series: AttemptSeries | None = attempt.record  # type: ignore[assignment] # another one
+            status = attempt.status
             error_type = attempt.error_type or (str(status) if status >= 400 else "")
-            series = cast("AttemptSeries | None", attempt.record)
             try:
                 if series is not None:
-                    series.ended(
-                        attempt, error_type, None if span is None else self._exemplar(span)
-                    )
+                    series.ended(attempt, error_type, None if span is None else self._example(span))
             finally:
                 if self._spans is not None and span is not None:
-                    self._spans.attempt_ended(attempt, cast("Span", span), error_type)
+                    self._spans.attempt_ended(attempt, span, error_type)
         except Exception as error:  # noqa: BLE001 - as in _guarded
             self.hook_failed("attempt_ended", error)
 
@@ -180,16 +191,17 @@ class ClientTelemetry:
     def resent(self, attempt: Attempt, reason: str, delay: float) -> None:
         """Count and log a resend that begins."""
         if self._series is not None:
-            self._series.server(attempt.origin).resent(reason)
+            self._series.server(attempt.origin).retries.count(reason)
         log_resent(self._client, attempt, reason, delay)
 
-    @_guarded
     def retry_stopped(self, call: Call, reason: str) -> None:  # noqa: ARG002 - Observer's signature
         """Count why a failed call is not resent."""
-        if self._series is not None:
-            self._series.retry_stops.count(reason)
+        try:
+            if self._series is not None:
+                self._series.retry_stops.count(reason)
+        except Exception as error:  # noqa: BLE001 - as in _guarded
+            self.hook_failed("retry_stopped", error)
 
-    @_guarded
     def rejected(
         self,
         call: Call,  # noqa: ARG002 - Observer's signature
@@ -199,8 +211,12 @@ class ClientTelemetry:
         enforced: bool = True,
     ) -> None:
         """Count a refusal."""
-        if self._series is not None:
-            self._series.server(origin).rejected(reason if enforced else observed(reason))
+        try:
+            if self._series is not None:
+                reason = reason if enforced else observed(reason)
+                self._series.server(origin).rejections.count(reason)
+        except Exception as error:  # noqa: BLE001 - as in _guarded
+            self.hook_failed("rejected", error)
 
     @_guarded
     def circuit_changed(
@@ -211,7 +227,7 @@ class ClientTelemetry:
             previous, current = observed(previous), observed(current)
         try:
             if self._series is not None:
-                self._series.server(origin).circuit_changed(current)
+                self._series.server(origin).series.circuit_changed(current)
         finally:
             log_circuit_changed(self._client, origin, previous, current)
 
@@ -219,43 +235,39 @@ class ClientTelemetry:
     def budget_changed(self, origin: Origin, tokens: float) -> None:
         """Show what is left of a retry budget."""
         if self._series is not None:
-            level = self._series.server(origin).budget_tokens
+            level = self._series.server(origin).series.budget_tokens
             if level is not None:
                 level.set(tokens)
 
-    def concurrency_changed(self, origin: Origin, in_use: int) -> None:
-        """Show how many permits are held."""
-        try:
-            if self._series is not None:
-                level = self._series.server(origin).concurrency_in_use
-                if level is not None:
-                    level.set(in_use)
-        except Exception as error:  # noqa: BLE001 - as in _guarded
-            self.hook_failed("concurrency_changed", error)
+    @_guarded
+    def concurrency_watched(self, origin: Origin, limit: ConcurrencyLimit) -> None:
+        """Show how much of *limit* is in use whenever somebody looks."""
+        if self._series is not None:
+            self._series.server(origin).watch(limit)
 
     @_guarded
     def concurrency_waited(self, seconds: float) -> None:
         """Sample a wait for a permit."""
         if self._series is not None:
-            self._series.concurrency_wait.observe(seconds)
+            self._series.client.concurrency_wait.observe(seconds)
 
     @_guarded
     def rate_limit_waited(self, seconds: float) -> None:
         """Sample a wait for the rate limit."""
         if self._series is not None:
-            self._series.rate_limit_wait.observe(seconds)
+            self._series.client.rate_limit_wait.observe(seconds)
 
     @_guarded
     def rate_limit_store_failed(self) -> None:
         """Count that the fallback rate took over."""
         if self._series is not None:
-            self._series.rate_limit_store_errors.inc()
+            self._series.client.rate_limit_store_errors.inc()
 
     @_guarded
     def hedge_ended(self, result: str) -> None:
         """Count a hedge."""
         if self._series is not None:
-            self._series.hedges[result].inc()
+            self._series.client.hedges[result].inc()
 
     @_guarded
     def policy_bypassed(self, call: Call) -> None:  # noqa: ARG002 - Observer's signature
@@ -278,19 +290,19 @@ class ClientTelemetry:
     def certificate_seen(self, address: str, side: str, expires: float) -> None:
         """Show when a certificate ends."""
         if self._series is not None:
-            self._series.certificate_seen(address, side, expires)
+            self._series.client.certificate_seen(address, side, expires)
 
     @_guarded
     def tls_reloaded(self, result: str) -> None:
         """Count a take-over of TLS files."""
         if self._series is not None:
-            self._series.tls_reloads[result].inc()
+            self._series.client.tls_reloads[result].inc()
 
     @_guarded
     def token_refreshed(self, result: str) -> None:
         """Count a token that was asked for."""
         if self._series is not None:
-            self._series.token_refreshes[result].inc()
+            self._series.client.token_refreshes[result].inc()
 
     @_guarded
     def websocket_connecting(self, life: WebSocketLife) -> None:
@@ -303,7 +315,7 @@ class ClientTelemetry:
         """Count a WebSocket in."""
         try:
             if self._series is not None:
-                self._series.websocket_connections.inc()
+                self._series.client.websocket_connections.inc()
         finally:
             if self._websocket_spans is not None:
                 self._websocket_spans.opened(life)
@@ -313,8 +325,8 @@ class ClientTelemetry:
         """Count a WebSocket out, sample its lifetime, end its span."""
         try:
             if self._series is not None and life.opened:
-                self._series.websocket_connections.dec()
-                self._series.websocket_duration.observe(life.closed - life.opened)
+                self._series.client.websocket_connections.dec()
+                self._series.client.websocket_duration.observe(life.closed - life.opened)
         finally:
             if self._websocket_spans is not None:
                 self._websocket_spans.closed(life)
@@ -331,35 +343,27 @@ class ClientTelemetry:
         if self._series is not None:
             self._metrics.pitfalls.labels(self._client, kind).inc()
 
-    @_guarded
-    def connection_opened(self, origin: Origin) -> None:
-        """Count an active connection in."""
-        if self._series is not None:
-            self._series.server(origin).connections.add(1, 0)
-
-    def connection_idle(self, origin: Origin) -> None:
-        """Count a connection as idle."""
+    def connections(self, origin: Origin) -> ConnectionCount:
+        """Return what each connection that serves *origin* counts itself in and out of."""
         try:
             if self._series is not None:
-                self._series.server(origin).connections.add(-1, 1)
+                return self._series.server(origin).connections
         except Exception as error:  # noqa: BLE001 - as in _guarded
-            self.hook_failed("connection_idle", error)
-
-    def connection_reused(self, origin: Origin) -> None:
-        """Count a connection as active again."""
-        try:
-            if self._series is not None:
-                self._series.server(origin).connections.add(1, -1)
-        except Exception as error:  # noqa: BLE001 - as in _guarded
-            self.hook_failed("connection_reused", error)
+            self.hook_failed("connections", error)
+        # Nobody looks at these.
+        return ConnectionCount(Tally(), Tally())
 
     @_guarded
-    def connection_closed(self, origin: Origin, *, active: bool, duration: float) -> None:
-        """Count a connection out and sample its lifetime."""
+    def connection_closed(self, origin: Origin, *, duration: float) -> None:
+        """Sample the lifetime of a connection."""
         if self._series is not None:
-            server = self._series.server(origin)
-            server.connections.add(*((-1, 0) if active else (0, -1)))
-            server.connection_duration.observe(duration)
+            self._series.server(origin).series.connection_duration.observe(duration)
+
+    @_guarded
+    def session_closed(self) -> None:
+        """Carry over what was counted, for whoever never looks at the registry as a whole."""
+        if self._ledger is not None:
+            self._ledger.settle()
 
     def hook_failed(self, hook: str, error: Exception) -> None:
         """Count a hook that failed.
@@ -388,32 +392,19 @@ class ClientTelemetry:
         series = shape = None
         if self._series is not None:
             series = self._series.attempt(method, origin, template)
+            server = self._series.server(origin).series
             mode = attempt.call.client.settings.circuit_breaker.mode
             if mode != "off":
-                series.server.circuit_watched(enforced=mode != "observe")
+                server.circuit_watched(enforced=mode != "observe")
             if self._concurrency_limit:
-                series.server.concurrency_watched(self._concurrency_limit)
+                server.concurrency_limited(self._concurrency_limit)
         if self._spans is not None:
             shape = self._spans.shape(method, origin, template)
-        record = AttemptRecord(series, shape)
-        if len(self._records) >= _MAX_RECORDS:
-            # A client of many hosts: the series stay, only the shortcut to them is given up.
-            del self._records[next(iter(self._records))]
-        self._records[key] = record
-        return record
+        return keep(self._records, key, AttemptRecord(series, shape), most=_MAX_RECORDS)
 
-    def _count(self, series: ClientSeries, call: Call) -> None:
-        exemplar = None if call.span is None else self._exemplar(call.span)
-        series.operation(call.options.operation or "").count(call, exemplar)
-        if call.request_body_size is not None or call.response_body_size is not None:
-            method = series.method(call.method)
-            if call.request_body_size is not None:
-                method.request_body_size.observe(call.request_body_size)
-            if call.response_body_size is not None:
-                method.response_body_size.observe(call.response_body_size)
 
-    def _exemplar(self, span: object) -> dict[str, str] | None:
-        return exemplar(cast("Span", span)) if self._exemplars else None
+def _no_example(_: Span) -> None:
+    return None
 
 
 def _is_instrumented() -> bool:

@@ -1,8 +1,9 @@
-"""The series of one client, ready to be counted on.
+"""The series of one client, which all sessions of its name share.
 
-``.labels()`` costs more than the increment behind it, so each child is looked up once and kept.
-The number of series is bounded: per client the first 100 servers, 200 operations and 200 templates
-get their own, later ones share ``_OTHER``. Series are never evicted.
+Here is what bounds them: per client the first 100 servers, 200 operations and 200 templates get
+their own, later ones share ``_OTHER``. Series are never evicted. Here too is what is counted
+seldom, on prometheus_client's children; what every call counts is in
+:mod:`platform_http.telemetry.session_series`.
 """
 
 from __future__ import annotations
@@ -11,14 +12,10 @@ import functools
 import threading
 from typing import TYPE_CHECKING, Final
 
-from platform_http.telemetry.children import Distribution, Level, Pair, adder
-
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from prometheus_client import Counter, Gauge, Histogram
 
-    from platform_http.call import Attempt, Call, Origin
+    from platform_http.call import Origin
     from platform_http.telemetry.metrics import Metrics
 
 OTHER: Final = "_OTHER"
@@ -33,7 +30,6 @@ _OBSERVED_STATES: Final = tuple(f"{state}{_OBSERVED}" for state in _CIRCUIT_STAT
 _HEDGE_RESULTS: Final = ("won", "lost", "denied")
 _RESULTS: Final = ("success", "failure")
 _MAX_SERVERS: Final = 100
-_MAX_ORIGINS: Final = 1024
 _MAX_OPERATIONS: Final = 200
 _MAX_TEMPLATES: Final = 200
 
@@ -49,64 +45,27 @@ def observed(word: str) -> str:
     return f"{word}{_OBSERVED}"
 
 
-class ByReason:
-    """The children of a counter that differ in their last label, a word of a small set."""
-
-    __slots__ = ("_adders", "_counter", "_labels")
-
-    def __init__(self, counter: Counter, *labels: str) -> None:
-        self._counter = counter
-        self._labels = labels
-        self._adders: dict[str, Callable[[float], None]] = {}
-
-    def count(self, reason: str) -> None:
-        """Count what happened for *reason*."""
-        add = self._adders.get(reason)
-        if add is None:
-            add = self.begin(reason)
-        add(1)
-
-    def begin(self, reason: str) -> Callable[[float], None]:
-        """Show *reason* from zero on: a counter born with its first event hides it from rates."""
-        add = self._adders[reason] = adder(self._counter.labels(*self._labels, reason))
-        return add
-
-
 class ServerSeries:
     """What is counted per server, that is per ``server_address`` and ``server_port``."""
 
     def __init__(self, metrics: Metrics, client: str, address: str, port: str) -> None:
         self._metrics = metrics
-        self._labels = (client, address, port)
+        self.labels: Final = (client, address, port)
         self._failed_connects: dict[str, Histogram] = {}
         self._circuit_states: tuple[str, ...] = ()
-        self._rejections = ByReason(metrics.rejections, *self._labels)
-        self._retries = ByReason(metrics.retries, *self._labels)
         self.address = address
         self.port = port
-        active, idle = (
-            metrics.open_connections.labels(*self._labels, state) for state in ("active", "idle")
-        )
-        self.connections = Pair(active, idle)
-        """Those that are active, and those that are idle."""
-        self.connection_duration = metrics.connection_duration.labels(*self._labels)
-        self.queue = metrics.time_in_queue.labels(*self._labels)
-        self.connect = metrics.connect_duration.labels(*self._labels, "")
+        self.connection_duration = metrics.connection_duration.labels(*self.labels)
+        self.queue = metrics.time_in_queue.labels(*self.labels)
+        self.connect = metrics.connect_duration.labels(*self.labels, "")
 
     # Made when they are first asked for: without the policy there is no series, where a zero would
     # read as a budget that is spent or a limit that admits nothing.
 
     @functools.cached_property
-    def budget_tokens(self) -> Level | None:
+    def budget_tokens(self) -> Gauge | None:
         """Tokens of the retry budget; ``None`` for ``_OTHER``."""
-        gauge = self._level(self._metrics.retry_budget_tokens)
-        return None if gauge is None else Level(gauge)
-
-    @functools.cached_property
-    def concurrency_in_use(self) -> Level | None:
-        """Permits of the concurrency limit that are held; ``None`` for ``_OTHER``."""
-        gauge = self._level(self._metrics.concurrency_in_use)
-        return None if gauge is None else Level(gauge)
+        return self._level(self._metrics.retry_budget_tokens)
 
     @functools.cached_property
     def concurrency_limit(self) -> Gauge | None:
@@ -117,21 +76,13 @@ class ServerSeries:
         """Count a connection that could not be made in *duration* seconds."""
         child = self._failed_connects.get(error_type)
         if child is None:
-            child = self._metrics.connect_duration.labels(*self._labels, error_type)
+            child = self._metrics.connect_duration.labels(*self.labels, error_type)
             self._failed_connects[error_type] = child
         child.observe(duration)
 
-    def resent(self, reason: str) -> None:
-        """Count a resend."""
-        self._retries.count(reason)
-
-    def rejected(self, reason: str) -> None:
-        """Count a refusal."""
-        self._rejections.count(reason)
-
-    def concurrency_watched(self, limit: int) -> None:
+    def concurrency_limited(self, limit: int) -> None:
         """Show the *limit*, and count what it refuses from zero on."""
-        self._rejections.begin("concurrency_limited")
+        self._metrics.rejections.labels(*self.labels, "concurrency_limited")
         if self.concurrency_limit is not None:
             self.concurrency_limit.set(limit)
 
@@ -147,9 +98,9 @@ class ServerSeries:
         self._show_circuit("")
         self._circuit_states = states
         for state in states:
-            self._metrics.circuit_transitions.labels(*self._labels, state)
+            self._metrics.circuit_transitions.labels(*self.labels, state)
         if enforced:
-            self._rejections.begin("circuit_open")
+            self._metrics.rejections.labels(*self.labels, "circuit_open")
         self._show_circuit(states[0])
 
     def circuit_renewed(self) -> None:
@@ -160,114 +111,18 @@ class ServerSeries:
     def circuit_changed(self, state: str) -> None:
         """Count a transition to *state*."""
         self.circuit_watched(enforced=state in _CIRCUIT_STATES)
-        self._metrics.circuit_transitions.labels(*self._labels, state).inc()
+        self._metrics.circuit_transitions.labels(*self.labels, state).inc()
         self._show_circuit(state)
 
     def _show_circuit(self, current: str) -> None:
         # Many circuits behind one `_OTHER` have no common state.
         if self.address != OTHER:
             for state in self._circuit_states:
-                self._metrics.circuit_state.labels(*self._labels, state).set(state == current)
+                self._metrics.circuit_state.labels(*self.labels, state).set(state == current)
 
     def _level(self, gauge: Gauge) -> Gauge | None:
         # Many budgets or limits behind one `_OTHER` have no common level.
-        return None if self.address == OTHER else gauge.labels(*self._labels)
-
-
-class MethodSeries:
-    """What is counted per request method."""
-
-    def __init__(self, metrics: Metrics, client: str, method: str) -> None:
-        self.request_body_size = Distribution(metrics.request_body_size.labels(client, method))
-        self.response_body_size = Distribution(metrics.response_body_size.labels(client, method))
-        self.time_to_first_byte = Distribution(metrics.time_to_first_byte.labels(client, method))
-
-
-class OperationSeries:
-    """What is counted per operation of a call."""
-
-    def __init__(self, metrics: Metrics, client: str, operation: str) -> None:
-        self._metrics = metrics
-        self._client = client
-        self._operation = operation
-        self._calls: dict[tuple[str, str], Callable[[float], None]] = {}
-        self._durations: dict[str, Distribution] = {}
-        # An SLO's numerator that does not exist yet hides the first burn.
-        for outcome in ("success", "error", "rejected"):
-            self._counter(outcome, "")
-            self._duration(outcome)
-
-    def count(self, call: Call, exemplar: dict[str, str] | None) -> None:
-        """Count *call*, which has ended."""
-        outcome = call.outcome or "error"
-        add = self._calls.get((outcome, call.error_type))
-        if add is None:
-            add = self._counter(outcome, call.error_type)
-        add(1)
-        duration = self._durations.get(outcome) or self._duration(outcome)
-        duration.observe(call.ended - call.started, exemplar)
-
-    def _counter(self, outcome: str, error_type: str) -> Callable[[float], None]:
-        child = self._metrics.calls.labels(self._client, self._operation, outcome, error_type)
-        add = self._calls[outcome, error_type] = adder(child)
-        return add
-
-    def _duration(self, outcome: str) -> Distribution:
-        child = self._metrics.call_duration.labels(self._client, self._operation, outcome)
-        duration = self._durations[outcome] = Distribution(child)
-        return duration
-
-
-class AttemptSeries:
-    """What is counted per attempt with the same method, server and template."""
-
-    def __init__(
-        self, client: ClientSeries, method: str, server: ServerSeries, template: str
-    ) -> None:
-        self._client = client
-        self._method_series = client.method(method)
-        self._durations: dict[tuple[int, str], Distribution] = {}
-        self._labels = (client.name, method, server.address, server.port, template)
-        self._add_active = adder(client.metrics.active_requests.labels(*self._labels[:4]))
-        self.server = server
-
-    def started(self) -> None:
-        """Count an attempt in."""
-        self._add_active(1)
-
-    def ended(self, attempt: Attempt, error_type: str, exemplar: dict[str, str] | None) -> None:
-        """Count *attempt* out, with its duration and its phases."""
-        # First of all, so that the gauge stays balanced whatever fails below.
-        self._add_active(-1)
-        duration = self._durations.get((attempt.status, error_type))
-        if duration is None:
-            duration = self._duration(attempt.status, error_type)
-        duration.observe(attempt.ended - attempt.started, exemplar)
-        if attempt.status and attempt.sent_at:
-            self._method_series.time_to_first_byte.observe(attempt.ended - attempt.sent_at)
-        if attempt.queue_started:
-            ended = attempt.queue_ended or attempt.ended
-            self.server.queue.observe(ended - attempt.queue_started)
-        if attempt.connect_started or attempt.dns_started:
-            self._connection_phases(attempt, error_type)
-
-    def _connection_phases(self, attempt: Attempt, error_type: str) -> None:
-        """Sample what was completed, and what failed; a cancelled phase is neither."""
-        if attempt.dns_ended:
-            self._client.resolved("", attempt.dns_ended - attempt.dns_started)
-        elif attempt.dns_started and error_type:
-            self._client.resolved(error_type, attempt.ended - attempt.dns_started)
-        if attempt.connect_ended:
-            self.server.connect.observe(attempt.connect_ended - attempt.connect_started)
-        elif attempt.connect_started and error_type:
-            self.server.connect_failed(error_type, attempt.ended - attempt.connect_started)
-
-    def _duration(self, status: int, error_type: str) -> Distribution:
-        child = self._client.metrics.request_duration.labels(
-            *self._labels, str(status) if status else "", error_type
-        )
-        duration = self._durations[status, error_type] = Distribution(child)
-        return duration
+        return None if self.address == OTHER else gauge.labels(*self.labels)
 
 
 class ClientSeries:
@@ -278,15 +133,11 @@ class ClientSeries:
         self.name = name
         self._lock = threading.Lock()
         self._servers: dict[tuple[str, int], ServerSeries] = {}
-        # A shortcut to them, which may be given up at any time.
-        self._by_origin: dict[Origin, ServerSeries] = {}
         self._templates: set[str] = set()
-        self._methods: dict[str, MethodSeries] = {}
-        self._operations: dict[str, OperationSeries] = {}
+        self._operations: set[str] = set()
         self._lookups: dict[str, Histogram] = {}
         self._other_servers: ServerSeries | None = None
         self._certified: dict[str, float] = {}
-        self.retry_stops = ByReason(metrics.retry_stops, name)
         self._pool_limits: tuple[int, int] | None = None
         self._can_resend = False
         self._is_complete = True
@@ -342,41 +193,44 @@ class ClientSeries:
             series = metrics.clients.setdefault(name, cls(metrics, name))
         return series
 
-    def attempt(self, method: str, origin: Origin, template: str) -> AttemptSeries:
-        """Return the series of attempts of *method* to *origin* with *template*."""
+    def template(self, template: str) -> str:
+        """Return the label value for *template*."""
         with self._lock:
             if template not in self._templates:
-                if len(self._templates) < _MAX_TEMPLATES or not template:
-                    self._templates.add(template)
-                else:
-                    template = OTHER
-        return AttemptSeries(self, known_method(method), self.server(origin), template)
+                if len(self._templates) >= _MAX_TEMPLATES and template:
+                    return OTHER
+                self._templates.add(template)
+        return template
+
+    def operation(self, operation: str) -> str:
+        """Return the label value for *operation*, whose outcomes are counted from zero on."""
+        with self._lock:
+            if operation in self._operations:
+                return operation
+            # The unnamed operation is no name, so it does not count as one.
+            named = len(self._operations) - ("" in self._operations)
+            if operation and named >= _MAX_OPERATIONS:
+                operation = OTHER
+            self._operations.add(operation)
+            # An SLO's numerator that does not exist yet hides the first burn.
+            for outcome in ("success", "error", "rejected"):
+                self.metrics.calls.labels(self.name, operation, outcome, "")
+                self.metrics.call_duration.labels(self.name, operation, outcome)
+        return operation
 
     def server(self, origin: Origin) -> ServerSeries:
         """Return the series of the server at *origin*."""
-        series = self._by_origin.get(origin)
-        if series is None:
-            series = self._servers.get(origin[1:]) or self._new_server(origin)
-            if len(self._by_origin) >= _MAX_ORIGINS:
-                self._by_origin.clear()
-            self._by_origin[origin] = series
-        return series
-
-    def method(self, method: str) -> MethodSeries:
-        """Return the series of *method*."""
-        series = self._methods.get(method)
-        if series is None:
-            # A method in lower case, or an unknown one: never kept under the caller's spelling.
-            known = known_method(method)
-            series = self._methods.get(known)
-            if series is None:
-                series = self._methods[known] = MethodSeries(self.metrics, self.name, known)
-        return series
-
-    def operation(self, operation: str) -> OperationSeries:
-        """Return the series of calls named *operation*."""
-        series = self._operations.get(operation)
-        return series or self._new_operation(operation)
+        _, host, port = origin
+        with self._lock:
+            series = self._servers.get((host, port))
+            if series is None and len(self._servers) < _MAX_SERVERS:
+                series = ServerSeries(self.metrics, self.name, host, str(port))
+                self._servers[host, port] = series
+            if series is not None:
+                return series
+            if self._other_servers is None:
+                self._other_servers = ServerSeries(self.metrics, self.name, OTHER, OTHER)
+            return self._other_servers
 
     def resolved(self, error_type: str, duration: float) -> None:
         """Count a name resolution that took *duration* seconds."""
@@ -422,31 +276,8 @@ class ClientSeries:
         # Made at the first look at them.
         _ = self.hedges, self.tls_reloads, self.token_refreshes, self.rate_limit_store_errors
         if self._can_resend:
-            self.retry_stops.begin("budget")
+            self.metrics.retry_stops.labels(self.name, "budget")
         if self._pool_limits is not None:
             limit, limit_per_host = self._pool_limits
             self.metrics.pool_limit.labels(self.name).set(limit)
             self.metrics.pool_limit_per_host.labels(self.name).set(limit_per_host)
-
-    def _new_server(self, origin: Origin) -> ServerSeries:
-        _, host, port = origin
-        with self._lock:
-            if len(self._servers) < _MAX_SERVERS:
-                series = ServerSeries(self.metrics, self.name, host, str(port))
-                self._servers[host, port] = series
-                return series
-            if self._other_servers is None:
-                self._other_servers = ServerSeries(self.metrics, self.name, OTHER, OTHER)
-            return self._other_servers
-
-    def _new_operation(self, operation: str) -> OperationSeries:
-        with self._lock:
-            # The unnamed operation is no name, so it does not count as one.
-            named = len(self._operations) - ("" in self._operations)
-            if operation and named >= _MAX_OPERATIONS:
-                operation = OTHER
-            series = self._operations.get(operation)
-            if series is None:
-                series = OperationSeries(self.metrics, self.name, operation)
-                self._operations[operation] = series
-            return series

@@ -16,6 +16,7 @@ from opentelemetry.trace import (
     SpanKind,
     Status,
     StatusCode,
+    TraceFlags,
     get_current_span,
     set_span_in_context,
 )
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     import aiohttp
     from multidict import CIMultiDict, CIMultiDictProxy
     from opentelemetry.context import Context
-    from opentelemetry.trace import Span, Tracer
+    from opentelemetry.trace import Span, SpanContext, Tracer
 
     from platform_http.call import Attempt, Call, Origin
     from platform_http.settings import TelemetrySettings
@@ -225,12 +226,10 @@ class ClientSpans:
         put(span, attributes)
 
 
-def exemplar(span: Span) -> dict[str, str] | None:
-    """Return the labels that lead from a sample to *span*, or ``None`` if it is not sampled."""
+def context_of_sampled(span: Span) -> SpanContext | None:
+    """Return what names *span*, or ``None`` if it is not sampled: it may lead nowhere."""
     context = span.get_span_context()
-    if not context.trace_flags.sampled:
-        return None
-    return {"trace_id": f"{context.trace_id:032x}", "span_id": f"{context.span_id:016x}"}
+    return context if context.trace_flags & TraceFlags.SAMPLED else None
 
 
 def _add_phases(attributes: dict[str, AttributeValue], attempt: Attempt) -> None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from aiohttp.streams import StreamReader
     from aiohttp.tracing import Trace
 
-    from platform_http.call import Attempt, Call, Client
+    from platform_http.call import Attempt, Call, Client, ConnectionCount
     from platform_http.policies.egress import Refusal
     from platform_http.transport.client_tls import ClientTls
     from platform_http.transport.egress import EgressGuard
@@ -67,6 +67,7 @@ class PlatformProtocol(ResponseHandler):
     """
 
     origin: Origin | None = None
+    connections: ConnectionCount | None = None
     lost = False
     opened = 0.0
     active = False
@@ -128,19 +129,23 @@ class PlatformProtocol(ResponseHandler):
         name = self.transport.get_extra_info("peername") if self.transport is not None else None
         if isinstance(name, tuple):
             self.peer = (name[0], name[1])
-        self.client.observer.connection_opened(origin)
+        self.connections = self.client.observer.connections(origin)
+        self.connections.active.value += 1
 
     def reuse(self) -> None:
         """Count the connection as active again."""
-        assert self.origin is not None
+        connections = self.connections
+        assert connections is not None
         self.active = True
-        self.client.observer.connection_reused(self.origin)
+        connections.active.value += 1
+        connections.idle.value -= 1
 
     def rest(self) -> None:
         """Count the connection as idle."""
-        if self.origin is not None and self.active:
+        if self.active and (connections := self.connections) is not None:
             self.active = False
-            self.client.observer.connection_idle(self.origin)
+            connections.active.value -= 1
+            connections.idle.value += 1
 
     def close(self) -> None:
         """Close the connection, and tell whoever reads from it."""
@@ -164,10 +169,12 @@ class PlatformProtocol(ResponseHandler):
         self.lost = True
         # After a bad chunk aiohttp closes the connection by itself.
         _end_body(payload, "the response body is malformed")
-        if self.origin is not None:
+        if self.origin is not None and (connections := self.connections) is not None:
+            state = connections.active if self.active else connections.idle
+            state.value -= 1
             duration = self.client.loop.time() - self.opened
-            origin, self.origin = self.origin, None
-            self.client.observer.connection_closed(origin, active=self.active, duration=duration)
+            origin, self.origin, self.connections = self.origin, None, None
+            self.client.observer.connection_closed(origin, duration=duration)
 
 
 class WatchedProtocol(Watched, PlatformProtocol):

@@ -39,6 +39,21 @@ def test_a_free_slot_is_given_at_once_and_wakes_nobody():
     assert (limit.in_use, limit.waiting) == (0, 0)
 
 
+def test_who_asks_is_told_of_each_change_of_what_is_in_use_and_of_nothing_else():
+    limit, told = ConcurrencyLimit(limit=2, queue=5), []
+    limit.on_change = lambda: told.append(limit.in_use)
+    slots = [limit.take(), limit.enter(pytest.fail)]
+    waiter = Waiter(limit)
+    assert told == [1, 2]
+    slots[0].release()
+    assert waiter.slot_when_woken is not None
+    assert told == [1, 2]
+    slots[1].release()
+    waiter.place.leave()
+    waiter.place.leave()
+    assert told == [1, 2, 1, 0]
+
+
 def test_beyond_the_limit_there_is_a_queue_and_beyond_the_queue_nothing():
     limit, _ = filled(2, queue=3)
     places = [limit.enter(pytest.fail) for _ in range(5)]

@@ -16,6 +16,7 @@ from platform_http.errors import ConfigurationError
 from platform_http.factory import SessionFactory
 from platform_http.settings import HttpSettings
 from platform_http.telemetry.observer import ClientTelemetry
+from platform_http.telemetry.session_series import SessionSeries
 from platform_http.testing import FaultServer
 from platform_http.testing.actions import respond
 from tests.security.canaries import CANARIES, found_in
@@ -24,14 +25,16 @@ from tests.security.witness import witness
 
 
 class TestAHookThatFails:
-    @pytest.mark.parametrize("hook", ["_count", "_new_record"])
+    @pytest.mark.parametrize(
+        ("owner", "hook"), [(SessionSeries, "call_ended"), (ClientTelemetry, "_new_record")]
+    )
     async def test_within_our_telemetry_is_logged_by_its_type(
-        self, monkeypatch: pytest.MonkeyPatch, hook: str
+        self, monkeypatch: pytest.MonkeyPatch, owner: type, hook: str
     ) -> None:
         def fail(*arguments: object) -> None:
             raise RuntimeError(CANARIES["query"], arguments)
 
-        monkeypatch.setattr(ClientTelemetry, hook, fail)
+        monkeypatch.setattr(owner, hook, fail)
         async with FaultServer([answer()]) as server, stage() as made:
             assert await made.call(server.url) == 200
             assert "RuntimeError" in str([each.getMessage() for each in made.heard.records])

@@ -9,6 +9,7 @@ from random import Random
 import pytest
 
 from platform_http.call import Origin
+from platform_http.policies.concurrency import ConcurrencyLimit
 from platform_http.policies.registry import LruRegistry
 from platform_http.settings import HttpSettings
 from platform_http.testing import FakeClock
@@ -79,9 +80,11 @@ def test_story_20_metric_series_do_not_grow_with_hosts_paths_and_operations(scen
             scene.telemetry.rejected(call, attempt.origin, "circuit_open")
             scene.telemetry.circuit_changed(attempt.origin, "closed", "open")
             scene.telemetry.budget_changed(attempt.origin, 1.0)
-            scene.telemetry.concurrency_changed(attempt.origin, 1)
-            scene.telemetry.connection_opened(attempt.origin)
-            scene.telemetry.connection_closed(attempt.origin, active=True, duration=1.0)
+            limit = ConcurrencyLimit(limit=1, queue=0)
+            scene.telemetry.concurrency_watched(attempt.origin, limit)
+            limit.take()
+            scene.telemetry.connections(attempt.origin).active.value += 1
+            scene.telemetry.connection_closed(attempt.origin, duration=1.0)
             scene.answer(attempt, status=503)
             call.close("error", "503", scene.now)
         return sum(len(family.samples) for family in scene.registry.collect())

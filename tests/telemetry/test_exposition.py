@@ -99,6 +99,7 @@ import sys
 
 from prometheus_client import CollectorRegistry, multiprocess
 
+from platform_http.policies.concurrency import ConcurrencyLimit
 from platform_http.telemetry.exposition import render
 from tests.telemetry.stand_ins import Scene
 
@@ -113,7 +114,14 @@ def work(stay):
     scene.metrics.insecure_settings.labels("billing", "TLS__VERIFY").set(1)
     scene.telemetry.certificate_seen("", "client", float(sys.argv[2]))
     scene.telemetry.budget_changed(attempt.origin, 60.0)
-    scene.telemetry.concurrency_changed(attempt.origin, 3)
+    limit = ConcurrencyLimit(limit=20, queue=0)
+    scene.telemetry.concurrency_watched(attempt.origin, limit)
+    slots = [limit.take() for _ in range(4)]
+    slots[0].release()
+    connections = scene.telemetry.connections(attempt.origin)
+    connections.active.value += 2
+    connections.idle.value += 1
+    connections.active.value -= 1
     scene.close()
     if stay:
         sys.stdin.readline()
@@ -185,6 +193,9 @@ def test_workers_share_one_page_in_multiprocess_mode(tmp_path):
         assert value(samples, "platform_http_retry_budget_tokens") == 120
         assert value(samples, "platform_http_concurrency_in_use") == 6
         assert value(samples, "platform_http_concurrency_limit") == 40
+        for state in ("active", "idle"):
+            connections = "http_client_open_connections"
+            assert value(samples, connections, http_connection_state=state) == 2
         assert value(samples, "platform_http_insecure_settings") == 1
         assert value(samples, "platform_http_build_info") == 1
         expiry = "platform_http_tls_certificate_expiry_timestamp_seconds"

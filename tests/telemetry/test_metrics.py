@@ -13,6 +13,7 @@ from yarl import URL
 
 from platform_http.call import DEFAULT_OPTIONS, Origin, WebSocketLife
 from platform_http.errors import ConfigurationError
+from platform_http.policies.concurrency import ConcurrencyLimit
 from platform_http.telemetry.metrics import Metrics
 from platform_http.telemetry.series import ClientSeries
 
@@ -90,6 +91,15 @@ CONTRACT = {
 }
 
 
+def watched(telemetry, origin=ORIGIN, *, in_use=0):
+    """Return a limit that *telemetry* was told of, with so many of its slots taken."""
+    limit = ConcurrencyLimit(limit=1000, queue=0)
+    telemetry.concurrency_watched(origin, limit)
+    for _ in range(in_use):
+        limit.take()
+    return limit
+
+
 def exercise(scene):
     """Make every metric have a sample."""
     call = scene.call(operation="invoices.get", url_template="/invoices/{id}")
@@ -104,7 +114,7 @@ def exercise(scene):
     telemetry.rejected(call, ORIGIN, "circuit_open")
     telemetry.circuit_changed(ORIGIN, "closed", "open")
     telemetry.budget_changed(ORIGIN, 87.5)
-    telemetry.concurrency_changed(ORIGIN, 3)
+    watched(telemetry, in_use=3)
     telemetry.concurrency_waited(0.2)
     telemetry.rate_limit_waited(0.3)
     telemetry.rate_limit_store_failed()
@@ -120,10 +130,8 @@ def exercise(scene):
     telemetry.websocket_opened(socket)
     telemetry.websocket_closed(socket)
     telemetry.websocket_reconnected("1001")
-    telemetry.connection_opened(ORIGIN)
-    telemetry.connection_idle(ORIGIN)
-    telemetry.connection_reused(ORIGIN)
-    telemetry.connection_closed(ORIGIN, active=True, duration=3.0)
+    telemetry.connections(ORIGIN).active.value += 1
+    telemetry.connection_closed(ORIGIN, duration=3.0)
     if scene.telemetry._series is not None:
         # The factory sets this one, on the same condition, before a client has telemetry.
         scene.metrics.insecure_settings.labels("billing", "TLS__VERIFY").set(1)
@@ -366,16 +374,17 @@ def test_open_connections_follow_their_states(scene):
         )
 
     telemetry = scene.telemetry
-    telemetry.connection_opened(ORIGIN)
-    telemetry.connection_opened(ORIGIN)
+    connections = telemetry.connections(ORIGIN)
+    connections.active.value += 2
     assert states() == (2, 0)
-    telemetry.connection_idle(ORIGIN)
+    connections.active.value -= 1
+    connections.idle.value += 1
     assert states() == (1, 1)
-    telemetry.connection_reused(ORIGIN)
-    assert states() == (2, 0)
-    telemetry.connection_idle(ORIGIN)
-    telemetry.connection_closed(ORIGIN, active=False, duration=2.0)
-    telemetry.connection_closed(ORIGIN, active=True, duration=3.0)
+    # Whoever asks again counts in the same place.
+    telemetry.connections(ORIGIN).active.value -= 1
+    telemetry.connections(ORIGIN).idle.value -= 1
+    telemetry.connection_closed(ORIGIN, duration=2.0)
+    telemetry.connection_closed(ORIGIN, duration=3.0)
     assert states() == (0, 0)
     assert scene.sample("http_client_connection_duration_seconds_sum", **SERVER) == 5.0
 
@@ -411,12 +420,14 @@ def test_a_retry_budget_shows_what_was_left_at_its_last_change(scene):
 
 def test_permits_in_use_are_shown_next_to_how_many_there_are(make_scene):
     scene = make_scene(concurrency_limit=20)
-    scene.telemetry.concurrency_changed(ORIGIN, 1)
+    limit = watched(scene.telemetry)
+    slots = [limit.take()]
     scene.attempt(scene.call())
-    scene.telemetry.concurrency_changed(ORIGIN, 2)
+    slots.append(limit.take())
     assert scene.sample("platform_http_concurrency_in_use", **SERVER) == 2
     assert scene.sample("platform_http_concurrency_limit", **SERVER) == 20
-    scene.telemetry.concurrency_changed(ORIGIN, 0)
+    for slot in slots:
+        slot.release()
     assert scene.sample("platform_http_concurrency_in_use", **SERVER) == 0
     # Each origin has a limit of its own.
     scene.attempt(scene.call(), "http://other.example.com/")
@@ -643,10 +654,11 @@ def test_a_million_hosts_operations_and_paths_keep_their_series_bounded(scene):
 
 
 def test_levels_of_origins_without_a_series_of_their_own_are_not_mixed(scene):
+    limits = []
     for index in range(150):
         origin = Origin("http", f"h{index}.example.com", 80)
         scene.telemetry.budget_changed(origin, float(index))
-        scene.telemetry.concurrency_changed(origin, index)
+        limits.append(watched(scene.telemetry, origin, in_use=index))
         scene.attempt(scene.call(), f"http://{origin.host}/")
     own = {f"h{index}.example.com" for index in range(100)}
     for name in ("retry_budget_tokens", "concurrency_in_use", "concurrency_limit"):
@@ -654,7 +666,7 @@ def test_levels_of_origins_without_a_series_of_their_own_are_not_mixed(scene):
     last = {"server_address": "h99.example.com", "server_port": "80"}
     assert scene.sample("platform_http_retry_budget_tokens", **last) == 99
     assert scene.sample("platform_http_concurrency_in_use", **last) == 99
-    for hook in ("budget_changed", "concurrency_changed", "attempt_started"):
+    for hook in ("budget_changed", "concurrency_watched", "attempt_started"):
         assert scene.sample("platform_http_telemetry_errors_total", hook=hook) is None
 
 
@@ -694,6 +706,8 @@ def test_unknown_methods_share_one_series(scene):
 
 
 def test_no_label_is_looked_up_once_the_series_are_known(scene, monkeypatch):
+    limit = watched(scene.telemetry)
+
     def one_call():
         call = scene.call(operation="invoices.get", url_template="/invoices/{id}")
         attempt, _ = scene.attempt(call)
@@ -703,11 +717,15 @@ def test_no_label_is_looked_up_once_the_series_are_known(scene, monkeypatch):
         telemetry.concurrency_waited(0.1)
         telemetry.rate_limit_waited(0.1)
         telemetry.rate_limit_store_failed()
-        telemetry.concurrency_changed(ORIGIN, 1)
+        slot = limit.take()
+        connections = telemetry.connections(ORIGIN)
+        connections.active.value += 1
         telemetry.hedge_ended("lost")
         scene.answer(attempt)
         telemetry.budget_changed(ORIGIN, 100.0)
-        telemetry.concurrency_changed(ORIGIN, 0)
+        slot.release()
+        connections.active.value -= 1
+        telemetry.connection_closed(ORIGIN, duration=1.0)
         call.response_body_size = 10
         call.close("success", "", scene.now)
 

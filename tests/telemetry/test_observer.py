@@ -6,11 +6,13 @@ from contextvars import copy_context
 import pytest
 from prometheus_client import Counter
 
-from platform_http.call import Origin
-from platform_http.telemetry.children import Distribution
+from platform_http.call import Origin, Tally
+from platform_http.policies.concurrency import ConcurrencyLimit
 from platform_http.telemetry.observer import _warn_of_double_spans
-from platform_http.telemetry.series import AttemptSeries, ByReason, ClientSeries, OperationSeries
+from platform_http.telemetry.series import ClientSeries
+from platform_http.telemetry.session_series import AttemptSeries, ByReason, SessionSeries
 from platform_http.telemetry.spans import ClientSpans
+from platform_http.telemetry.tallies import Distribution, Ledger
 
 ORIGIN = Origin("http", "api.example.com", 80)
 ACTIVE = {
@@ -50,24 +52,29 @@ def test_a_span_that_fails_is_counted_and_breaks_neither_the_call_nor_the_gauges
 @pytest.mark.parametrize(
     ("owner", "verb", "hook"),
     [
-        (AttemptSeries, "started", "attempt_started"),
+        (Tally, "value", "attempt_started"),
         (AttemptSeries, "ended", "attempt_ended"),
-        (OperationSeries, "count", "call_ended"),
+        (SessionSeries, "call_ended", "call_ended"),
     ],
 )
 def test_a_metric_that_fails_is_counted_and_takes_no_span_with_it(
     scene, monkeypatch, owner, verb, hook
 ):
-    monkeypatch.setattr(owner, verb, explode)
+    one_call(scene)
+    scene.exporter.clear()
+    monkeypatch.setattr(owner, verb, property(explode) if owner is Tally else explode)
     request = one_call(scene)
+    monkeypatch.undo()
     assert failures(scene, hook) == 1
     assert [span.name for span in scene.exporter.get_finished_spans()] == ["GET", "billing"]
     assert "traceparent" in request.headers
 
 
 def test_an_attempt_that_was_not_counted_in_is_not_counted_out(scene, monkeypatch):
-    monkeypatch.setattr(AttemptSeries, "started", explode)
     one_call(scene)
+    with monkeypatch.context() as failing:
+        failing.setattr(Tally, "value", property(explode))
+        one_call(scene)
     assert scene.sample("http_client_active_requests", **ACTIVE) == 0
 
 
@@ -107,7 +114,7 @@ def test_a_call_span_that_fails_at_its_end_still_ends(scene, monkeypatch):
 def test_no_exemplar_is_built_where_none_can_be_kept(make_scene, monkeypatch):
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", "anywhere")
     scene = make_scene()
-    monkeypatch.setattr("platform_http.telemetry.observer.exemplar", explode)
+    monkeypatch.setattr("platform_http.telemetry.observer.context_of_sampled", explode)
     one_call(scene)
     assert failures(scene, "attempt_ended") is None
 
@@ -120,7 +127,7 @@ def test_no_exemplar_is_built_where_none_can_be_kept(make_scene, monkeypatch):
         ("rejected", lambda call, attempt: (call, ORIGIN, "circuit_open")),
         ("circuit_changed", lambda call, attempt: (ORIGIN, "closed", "open")),
         ("budget_changed", lambda call, attempt: (ORIGIN, 90.0)),
-        ("concurrency_changed", lambda call, attempt: (ORIGIN, 1)),
+        ("concurrency_watched", lambda call, attempt: (ORIGIN, ConcurrencyLimit(limit=1, queue=0))),
         ("concurrency_waited", lambda call, attempt: (0.1,)),
         ("rate_limit_waited", lambda call, attempt: (0.1,)),
         ("rate_limit_store_failed", lambda call, attempt: ()),
@@ -131,9 +138,8 @@ def test_no_exemplar_is_built_where_none_can_be_kept(make_scene, monkeypatch):
         ("tls_reloaded", lambda call, attempt: ("success",)),
         ("token_refreshed", lambda call, attempt: ("success",)),
         ("pitfall_found", lambda call, attempt: ("unread_response",)),
-        ("connection_opened", lambda call, attempt: (ORIGIN,)),
-        ("connection_idle", lambda call, attempt: (ORIGIN,)),
-        ("connection_reused", lambda call, attempt: (ORIGIN,)),
+        ("connections", lambda call, attempt: (ORIGIN,)),
+        ("session_closed", lambda call, attempt: ()),
     ],
 )
 def test_every_other_hook_swallows_and_counts_too(scene, monkeypatch, hook, arguments):
@@ -145,6 +151,8 @@ def test_every_other_hook_swallows_and_counts_too(scene, monkeypatch, hook, argu
     monkeypatch.setattr("prometheus_client.Gauge.dec", explode)
     monkeypatch.setattr("prometheus_client.Gauge.set", explode)
     monkeypatch.setattr(ClientSeries, "server", explode)
+    monkeypatch.setattr(SessionSeries, "server", explode)
+    monkeypatch.setattr(Ledger, "settle", explode)
     monkeypatch.setattr(ByReason, "count", explode)
     monkeypatch.setattr("prometheus_client.Histogram.observe", explode)
     counted = []
@@ -175,7 +183,7 @@ def test_refusals_and_stops_look_their_labels_up_once(scene, monkeypatch):
 
 def test_a_connection_that_closes_swallows_and_counts(scene, monkeypatch):
     monkeypatch.setattr("prometheus_client.Histogram.observe", explode)
-    scene.telemetry.connection_closed(ORIGIN, active=True, duration=1.0)
+    scene.telemetry.connection_closed(ORIGIN, duration=1.0)
     assert failures(scene, "connection_closed") == 1
 
 
