@@ -1,4 +1,4 @@
-"""Shorter ways through OpenTelemetry's SDK, taken only where they end in the same.
+"""Which spans are made by OpenTelemetry's SDK, and may take shorter ways that end in the same.
 
 A call needs the API alone: the SDK is not imported here, only recognised. What is not recognised is
 treated as any implementation of the API.
@@ -7,15 +7,92 @@ treated as any implementation of the API.
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from opentelemetry.trace import Status, StatusCode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from opentelemetry.trace import Span, Tracer
+    from opentelemetry.context import Context
+    from opentelemetry.trace import Span, SpanKind, Tracer
+
+    AttributeValue = str | int | float | bool | tuple[str, ...]
+
+FAILED: Final = Status(StatusCode.ERROR)
 
 
-def put(span: Span, attributes: Mapping[str, Any]) -> None:
+class Spans(Protocol):
+    """Makes the spans of one tracer.
+
+    Attributes are of plain types, and of names that a span has not got yet.
+    """
+
+    drops_children: bool
+    """Whether no span is sampled below one of this process that is not."""
+
+    def start(
+        self,
+        name: str,
+        context: Context,
+        kind: SpanKind,
+        attributes: Mapping[str, AttributeValue] | None,
+    ) -> Span:
+        """Start a span below that of *context*; samplers may decide by *attributes*."""
+
+    def end(self, span: Span, attributes: Mapping[str, AttributeValue], *, failed: bool) -> None:
+        """End *span* with *attributes*, as an error if it *failed*."""
+
+
+class ApiSpans:
+    """Makes spans by the verbs of the API, whoever implements it.
+
+    Args:
+        tracer: Where the spans come from.
+    """
+
+    def __init__(self, tracer: Tracer) -> None:
+        self._tracer = tracer
+        self.drops_children = drops_children(tracer)
+
+    def start(
+        self,
+        name: str,
+        context: Context,
+        kind: SpanKind,
+        attributes: Mapping[str, AttributeValue] | None,
+    ) -> Span:
+        """Start a span below that of *context*."""
+        return self._tracer.start_span(name, context=context, kind=kind, attributes=attributes)
+
+    def end(self, span: Span, attributes: Mapping[str, AttributeValue], *, failed: bool) -> None:
+        """End *span* with *attributes*, as an error if it *failed*."""
+        try:
+            put(span, attributes)
+            if failed:
+                span.set_status(FAILED)
+        finally:
+            self._end(span)
+
+    def _end(self, span: Span) -> None:
+        span.end()
+
+
+def spans_of(tracer: Tracer) -> Spans:
+    """Return what makes the spans of *tracer*, the shorter way where it is known to be safe."""
+    module: Any = sys.modules.get("opentelemetry.sdk.trace")
+    if module is not None and type(tracer) is getattr(module, "Tracer", None):
+        try:
+            # It names what lies deep in the SDK, and another release may have moved it.
+            from platform_http.telemetry.sdk_spans import SdkSpans, is_known  # noqa: PLC0415
+        except ImportError:
+            return ApiSpans(tracer)
+        if is_known():
+            return SdkSpans(tracer)
+    return ApiSpans(tracer)
+
+
+def put(span: Span, attributes: Mapping[str, AttributeValue]) -> None:
     """Set *attributes* that are of plain types, and of names that *span* has not got yet.
 
     The SDK looks at every value for what it may have to copy, cut or drop: two thirds of what a

@@ -7,22 +7,20 @@ known to record.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from opentelemetry.context import get_current
 from opentelemetry.trace import (
     NoOpTracer,
     ProxyTracer,
     SpanKind,
-    Status,
-    StatusCode,
     TraceFlags,
     get_current_span,
     set_span_in_context,
 )
 
 from platform_http.telemetry.redaction import UrlRedaction
-from platform_http.telemetry.sdk import drops_children, put
+from platform_http.telemetry.sdk import ApiSpans, put, spans_of
 from platform_http.telemetry.series import OTHER, known_method
 
 if TYPE_CHECKING:
@@ -30,16 +28,13 @@ if TYPE_CHECKING:
 
     import aiohttp
     from multidict import CIMultiDict, CIMultiDictProxy
-    from opentelemetry.context import Context
     from opentelemetry.trace import Span, SpanContext, Tracer
 
     from platform_http.call import Attempt, Call, Origin
     from platform_http.settings import TelemetrySettings
     from platform_http.telemetry.propagation import Propagation, Rights
+    from platform_http.telemetry.sdk import AttributeValue, Spans
 
-    AttributeValue = str | int | float | bool | tuple[str, ...]
-
-_FAILED: Final = Status(StatusCode.ERROR)
 # Never captured, whatever the settings ask for.
 _DENIED_HEADERS: Final = frozenset({"authorization", "cookie", "set-cookie"})
 _DENIED_HEADER_PREFIX: Final = "proxy-"
@@ -78,9 +73,8 @@ class ClientSpans:
         can_resend: bool,
     ) -> None:
         self._client = client
-        self._tracer: Tracer | None = tracer
-        self._start_span = tracer.start_span
-        self._drops_children = False
+        self._idle_tracer: Tracer | None = tracer
+        self._spans: Spans = ApiSpans(tracer)
         self._propagation = propagation
         self._redact = UrlRedaction(settings.redact_query)
         self._always = settings.call_span == "always"
@@ -109,56 +103,50 @@ class ClientSpans:
     def call_started(self, call: Call) -> None:
         """Start the call's span, if it is to have one."""
         call.context = context = get_current()
-        if self._tracer is not None and self._is_idle():
+        if self._idle_tracer is not None and self._is_idle(self._idle_tracer):
             # What a tracer without an SDK hands on as well.
             call.identity = get_current_span(context)
             return
         if self._always or (self._by_policy and call.max_attempts > 1):
-            span = self._start_span(
-                call.options.operation or self._client,
-                context=context,
-            )
+            name = call.options.operation or self._client
+            span = self._spans.start(name, context, SpanKind.INTERNAL, None)
+            if span.is_recording():
+                call.span = span
+            elif self._spans.drops_children:
+                # Its attempts share the decision: another span would only be another number.
+                call.identity = span
+                return
             # A call that is sampled out must still be the parent: its attempts share the decision.
             if span.get_span_context().is_valid:
                 call.context = set_span_in_context(span, context)
-            if span.is_recording():
-                call.span = span
-            elif self._drops_children:
-                # Its attempts share the decision: another span would only be another number.
-                call.identity = span
 
     def call_ended(self, call: Call, span: Span) -> None:
         """End the call's *span*."""
-        try:
-            attributes: dict[str, AttributeValue] = {
-                "platform_http.client": self._client,
-                "platform_http.attempts": call.attempts,
-                "platform_http.outcome": call.outcome or "",
-            }
-            if call.options.operation:
-                attributes["platform_http.operation"] = call.options.operation
-            if call.stop_reason:
-                attributes["platform_http.stop_reason"] = call.stop_reason
-            if call.error_type:
-                attributes["error.type"] = call.error_type
-            put(span, attributes)
-            if call.outcome in ("error", "rejected"):
-                span.set_status(_FAILED)
-        finally:
-            span.end()
+        outcome = call.outcome or ""
+        attributes: dict[str, AttributeValue] = {
+            "platform_http.client": self._client,
+            "platform_http.attempts": call.attempts,
+            "platform_http.outcome": outcome,
+        }
+        if call.options.operation:
+            attributes["platform_http.operation"] = call.options.operation
+        if call.stop_reason:
+            attributes["platform_http.stop_reason"] = call.stop_reason
+        if call.error_type:
+            attributes["error.type"] = call.error_type
+        self._spans.end(span, attributes, failed=outcome in ("error", "rejected"))
 
     def attempt_started(
         self, attempt: Attempt, shape: SpanShape, request: aiohttp.ClientRequest
     ) -> None:
         """Start the attempt's span and name it to the server."""
         call, rights = attempt.call, shape.rights
-        context = get_current() if call.context is None else cast("Context", call.context)
-        span = cast("Span | None", call.identity)
+        # Without casts: each of them is a function call.
+        context: Any = get_current() if call.context is None else call.context
+        span: Any = call.identity
         is_own = span is None
-        if span is None:
-            span = self._start_span(
-                shape.name, context=context, kind=SpanKind.CLIENT, attributes=shape.attributes
-            )
+        if is_own:
+            span = self._spans.start(shape.name, context, SpanKind.CLIENT, shape.attributes)
         try:
             if is_own and span.is_recording():
                 attempt.span = span
@@ -169,19 +157,16 @@ class ClientSpans:
             if rights.trace:
                 self._propagation.inject(request.headers, span, context, rights)
 
-    def _is_idle(self) -> bool:
+    def _is_idle(self, tracer: Tracer) -> bool:
         """Tell whether there is no SDK, so that no span would be recorded or have an id."""
-        tracer = self._tracer
-        assert tracer is not None
         if isinstance(tracer, ProxyTracer):
             # Where a later release keeps it elsewhere, the proxy is as good, and only costs more.
             tracer = getattr(tracer, "_tracer", tracer)
         if isinstance(tracer, NoOpTracer):
             return True
         # From here on it is the SDK's, or whose ever.
-        self._tracer = None
-        self._start_span = tracer.start_span
-        self._drops_children = drops_children(tracer)
+        self._idle_tracer = None
+        self._spans = spans_of(tracer)
         return False
 
     def attempt_ended(self, attempt: Attempt, span: Span, error_type: str) -> None:
@@ -209,11 +194,8 @@ class ClientSpans:
             _add_phases(attributes, attempt)
             if self._response_headers and attempt.response_headers is not None:
                 _add_headers(attributes, self._response_headers, attempt.response_headers)
-            put(span, attributes)
-            if error_type:
-                span.set_status(_FAILED)
         finally:
-            span.end()
+            self._spans.end(span, attributes, failed=bool(error_type))
 
     def _describe(
         self, span: Span, shape: SpanShape, attempt: Attempt, request: aiohttp.ClientRequest

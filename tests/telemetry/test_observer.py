@@ -105,7 +105,7 @@ def test_a_span_that_fails_at_its_end_still_ends(scene, monkeypatch):
 
 def test_a_call_span_that_fails_at_its_end_still_ends(scene, monkeypatch):
     call = scene.call()
-    monkeypatch.setattr("platform_http.telemetry.spans.put", explode)
+    monkeypatch.setattr("platform_http.telemetry.sdk.put", explode)
     call.close("success", "", scene.now)
     assert failures(scene, "call_ended") == 1
     assert [span.name for span in scene.exporter.get_finished_spans()] == ["billing"]
