@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 import sys
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Concatenate, Final, NamedTuple, ParamSpec, cast
 
 from opentelemetry import trace
 
 from platform_http.errors import EgressDeniedError
+from platform_http.policies.registry import BOUND
 from platform_http.telemetry.logging import LOGGER, FailureLog, log_circuit_changed, log_resent
 from platform_http.telemetry.propagation import Propagation
 from platform_http.telemetry.series import ClientSeries, observed
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
 _Arguments = ParamSpec("_Arguments")
 
-_MAX_RECORDS: Final = 4096
+_MAX_RECORDS: Final = BOUND
 
 
 class AttemptRecord(NamedTuple):
@@ -97,7 +99,8 @@ class ClientTelemetry:
         self._concurrency_limit = concurrency_limit
         self._metrics = metrics
         self._failures = FailureLog(client)
-        self._records: dict[tuple[str, Origin, str | None], AttemptRecord] = {}
+        # Not a plain dict: finding the oldest of one that shrinks at its front is linear.
+        self._records: OrderedDict[tuple[str, Origin, str | None], AttemptRecord] = OrderedDict()
         self._exemplars = not metrics.is_shared
         self._series: ClientSeries | None = None
         if settings.metrics:
@@ -398,7 +401,7 @@ class ClientTelemetry:
         record = AttemptRecord(series, shape)
         if len(self._records) >= _MAX_RECORDS:
             # A client of many hosts: the series stay, only the shortcut to them is given up.
-            del self._records[next(iter(self._records))]
+            self._records.popitem(last=False)
         self._records[key] = record
         return record
 

@@ -11,6 +11,7 @@ import functools
 import threading
 from typing import TYPE_CHECKING, Final
 
+from platform_http.policies.registry import BOUND
 from platform_http.telemetry.children import Distribution, Level, Pair, adder
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ _OBSERVED_STATES: Final = tuple(f"{state}{_OBSERVED}" for state in _CIRCUIT_STAT
 _HEDGE_RESULTS: Final = ("won", "lost", "denied")
 _RESULTS: Final = ("success", "failure")
 _MAX_SERVERS: Final = 100
-_MAX_ORIGINS: Final = 1024
+_MAX_ORIGINS: Final = BOUND
 _MAX_OPERATIONS: Final = 200
 _MAX_TEMPLATES: Final = 200
 
