@@ -96,9 +96,11 @@ def compose(outputs: dict[Part, str]) -> str:
         for part, output in outputs.items()
     ]
     promises = "\n".join(verdicts)
+    broken = sum(line.startswith(BROKEN) for line in verdicts)
     return (
         f"# What it costs\n\n{_machine()}\nRatios are worth more than times: these change with "
-        f"what the machine does besides.\n\n## What was promised\n\n{promises}\n\n"
+        "what the machine does besides.\n\n## What was promised\n\n"
+        f"{broken} of {len(verdicts)} promises do not hold.\n\n{promises}\n\n"
         + "\n".join(sections)
         + f"\n## Measured by hand\n\n{(_HERE / 'by_hand.md').read_text()}"
     )

@@ -78,6 +78,7 @@ def test_the_document_begins_with_what_does_not_hold() -> None:
     )
     summary = document[document.index("## What was promised") : document.index(micro_part.title)]
     assert re.findall(r"(one|two|three|four)", summary) == ["two", "four", "one", "three"]
+    assert "2 of 4 promises do not hold." in summary
     assert (micro.__doc__ or "").splitlines()[0] in document
     assert "## Mutation testing" in document
 
@@ -99,6 +100,22 @@ def test_instructions_are_held_against_raw_aiohttp_and_against_the_composed_stac
             pytest.approx(0.2976, 1e-3),
             0.37,
         ),
+    ]
+
+
+def test_the_table_of_what_must_hold_says_which_mode_does() -> None:
+    small = {
+        modes.RAW: 100.0,
+        "plain profile": 103.0,
+        "sampled out, 1 %": 158.0,
+        modes.DEFAULT: 239.0,
+        "composed stack, 1 %": 250.0,
+        "composed stack, recorded": 305.0,
+    }
+    assert list(instructions.must_hold(small)) == [
+        ("plain profile", "1.030", "1.03", "", "", "yes"),
+        ("sampled out, 1 %", "1.580", "1.60", "0.387", "0.37", "**no**"),
+        (modes.DEFAULT, "2.390", "2.40", "0.678", "0.68", "yes"),
     ]
 
 
