@@ -368,11 +368,11 @@ async def series(sizes: Sequence[int], rounds: int, _: int) -> None:
         )
     print("### Metric series\n")
     print(
-        "The page is made in a thread. A stall is the longest time between two turns of a task\n"
-        "that only sleeps for a millisecond, less that millisecond: as long as the thread keeps\n"
-        f"the interpreter, its switch interval of {sys.getswitchinterval() * 1e3:g} ms included. "
-        "Medians over the rounds, without a\nscrape and with one: on an idle loop, and beside "
-        "20 callers without a pause, whose turns\ntake time themselves.\n"
+        "The page is made in a thread, which pauses after each half millisecond of work and takes\n"
+        "turns with others as often. A stall is the longest time between two turns of a task that\n"
+        "only sleeps for a millisecond, less that millisecond. Medians over the rounds, without a\n"
+        "scrape and with one: on an idle loop, and beside 20 callers without a pause, whose turns\n"
+        "take time themselves.\n"
     )
     heads = ("series", "KiB each", "scrape ms", "ms per 10", "stall, idle, ms")
     table((*heads, "stall, 20 callers, ms"), rows)

@@ -26,6 +26,7 @@ from pathlib import Path
 import aiohttp
 from prometheus_client import CollectorRegistry, generate_latest
 
+from benchmarks.evidence import value
 from platform_http import HttpSettings, SessionFactory
 
 _OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 48\r\n\r\n" + b"x" * 48
@@ -141,16 +142,6 @@ def left_in(connector: aiohttp.BaseConnector) -> int:
     """Return how many connections are acquired, and callers waiting for one."""
     waiting = sum(map(len, connector._waiters.values()))  # noqa: SLF001 - no public view of it
     return len(connector._acquired) + waiting  # noqa: SLF001 - as above
-
-
-def value(registry: CollectorRegistry, name: str) -> float:
-    """Return the sum of the samples of *name*."""
-    return sum(
-        sample.value
-        for metric in registry.collect()
-        for sample in metric.samples
-        if sample.name == name
-    )
 
 
 async def call(session: aiohttp.ClientSession, url: str) -> str:

@@ -24,11 +24,10 @@ from opentelemetry.trace import NoOpTracerProvider, SpanKind
 from opentelemetry.trace import TracerProvider as AnyProvider
 from prometheus_client import CollectorRegistry, Histogram
 
-from benchmarks import modes, server
+from benchmarks import modes, upstream
 from benchmarks.report import against, median, promise, spread, table
 from benchmarks.rounds import One, interleaved
 from platform_http import HttpSettings, SessionFactory, load_settings
-from platform_http.errors import CircuitOpenError
 
 _ENVIRONMENT = {
     "PLATFORM_HTTP_TIMEOUT__TOTAL": "8",
@@ -97,7 +96,7 @@ async def _telemetry(rounds: int, calls: int) -> None:
         "… and a call span and a CLIENT span": _session(recorded),
     }
     async with contextlib.AsyncExitStack() as stack:
-        url = stack.enter_context(server.running())
+        url = f"{stack.enter_context(upstream.running())}/invoices/42"
         candidates = {
             name: _get(await stack.enter_async_context(step), url) for name, step in steps.items()
         }
@@ -194,28 +193,13 @@ async def _creation(rounds: int, clients: int) -> None:
     promise("SSL contexts of the process", contexts, 1)
 
 
-@contextlib.asynccontextmanager
-async def _refused(url: str) -> AsyncIterator[modes.Get]:
-    """Open a session whose circuit is open."""
-    async with SessionFactory(HttpSettings(), registry=CollectorRegistry()) as factory:
-        session = factory.session("bench")
-        factory.circuits.force_open("bench", url)
-
-        async def get(_: str) -> None:
-            try:
-                await session.get(url, trace_request_ctx=modes.OPTIONS)
-            except CircuitOpenError:
-                return
-            raise AssertionError("the circuit is closed")
-
-        yield get
-
-
 async def _refusal(rounds: int, calls: int) -> None:
-    with server.running() as url:
-        async with modes.MODES[modes.RAW]() as raw, _refused(url) as refused:
-            candidates = {"raw": lambda: raw(url), "refused": lambda: refused(url)}
+    with upstream.running() as url:
+        small = f"{url}/invoices/42"
+        async with modes.MODES[modes.RAW]() as raw, modes.MODES[modes.REFUSAL]() as refused:
+            candidates = {"raw": lambda: raw.get(small), "refused": lambda: refused.get(small)}
             costs = await interleaved(candidates, rounds=rounds, calls=calls)
+            await refused.check(url)
     ratios = against(costs["refused"].cpu, costs["raw"].cpu)
     print("### An open circuit\n")
     print(

@@ -18,11 +18,11 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     print(flush=True)
 
 
-def promise(what: str, measured: float, most: float, unit: str = "") -> None:
+def promise(what: str, measured: float, most: float, unit: str = "", digits: int = 2) -> None:
     """Print whether *measured* is at most *most*."""
     verdict = HOLDS if measured <= most else BROKEN
     space = " " if unit else ""
-    print(f"{verdict}{what}: {measured:.2f}{space}{unit}, at most {most:.4g}{space}{unit}")
+    print(f"{verdict}{what}: {measured:.{digits}f}{space}{unit}, at most {most:.4g}{space}{unit}")
 
 
 def promise_least(what: str, measured: float, least: float) -> None:

@@ -27,7 +27,8 @@ class Cost(NamedTuple):
     """Microseconds that passed, divided by the calls made meanwhile."""
 
 
-async def _run(one: One, calls: int, in_flight: int) -> None:
+async def run(one: One, calls: int, in_flight: int) -> None:
+    """Make so many *calls*, so many of them at a time."""
     if in_flight == 1:
         for _ in range(calls):
             await one()
@@ -78,7 +79,7 @@ async def interleaved(
         in_flight: How many of them at a time.
     """
     for one in candidates.values():
-        await _run(one, max(_WARM_UP, in_flight), in_flight)
+        await run(one, max(_WARM_UP, in_flight), in_flight)
     # What lives on is not walked again by each collection that a candidate happens to start.
     gc.collect()
     gc.freeze()
@@ -88,7 +89,7 @@ async def interleaved(
         random.shuffle(order)
         for name in order:
             wall, cpu = time.perf_counter(), time.thread_time()
-            await _run(candidates[name], calls, in_flight)
+            await run(candidates[name], calls, in_flight)
             cpu, wall = time.thread_time() - cpu, time.perf_counter() - wall
             costs[name].cpu.append(cpu / calls * 1e6)
             costs[name].wall.append(wall / calls * 1e6)

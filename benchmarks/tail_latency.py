@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import aiohttp
@@ -20,6 +20,8 @@ from prometheus_client import CollectorRegistry
 from benchmarks import modes, upstream
 from benchmarks.report import table
 from platform_http import CallOptions, HttpSettings, SessionFactory
+
+_Get = Callable[[str], Awaitable[None]]
 
 _DELAY = 0.04
 """Seconds after which a call is hedged, or its attempt is given up: no healthy replica needs it."""
@@ -36,13 +38,13 @@ _SLOW_CALLS = {"slow_call_duration": _DELAY, "slow_call_ratio": 0.5}
 
 
 @contextlib.asynccontextmanager
-async def _plain() -> AsyncIterator[modes.Get]:
+async def _plain() -> AsyncIterator[_Get]:
     async with aiohttp.ClientSession() as session:
         yield _of(session)
 
 
 @contextlib.asynccontextmanager
-async def _retrying(seconds: float | None) -> AsyncIterator[modes.Get]:
+async def _retrying(seconds: float | None) -> AsyncIterator[_Get]:
     timeout = aiohttp.ClientTimeout(total=seconds)
     # Left to itself it resends after no exception at all.
     options = aiohttp_retry.ExponentialRetry(
@@ -57,9 +59,11 @@ async def _retrying(seconds: float | None) -> AsyncIterator[modes.Get]:
         yield get
 
 
-def _ours(attempt_timeout: float | None = None, **settings: Any) -> modes.Opener:
+def _ours(
+    attempt_timeout: float | None = None, **settings: Any
+) -> Callable[[], contextlib.AbstractAsyncContextManager[_Get]]:
     @contextlib.asynccontextmanager
-    async def opened() -> AsyncIterator[modes.Get]:
+    async def opened() -> AsyncIterator[_Get]:
         options = CallOptions(attempt_timeout=attempt_timeout)
         async with SessionFactory(HttpSettings(**settings), registry=CollectorRegistry()) as made:
             yield _of(made.session("bench"), options)
@@ -71,7 +75,7 @@ def _hedging(max_ratio: float = _RARELY, delay: float | str = _DELAY) -> dict[st
     return {"enabled": True, "delay": delay, "max_ratio": max_ratio}
 
 
-def _of(session: aiohttp.ClientSession, options: CallOptions | None = None) -> modes.Get:
+def _of(session: aiohttp.ClientSession, options: CallOptions | None = None) -> _Get:
     async def get(url: str) -> None:
         async with session.get(url, trace_request_ctx=options) as response:
             await response.read()
@@ -103,7 +107,7 @@ def quantile(values: list[float], share: float) -> float:
     return values[min(len(values) - 1, int(share * len(values)))]
 
 
-async def _measure(get: modes.Get, url: str, calls: int, rate: float) -> tuple[list[float], int]:
+async def _measure(get: _Get, url: str, calls: int, rate: float) -> tuple[list[float], int]:
     """Return the latencies, milliseconds, and how many calls failed."""
     loop = asyncio.get_running_loop()
     latencies: list[float] = []

@@ -11,126 +11,68 @@ import argparse
 import asyncio
 import contextlib
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
-
-import aiohttp
-import httpx
-import tenacity
-from opentelemetry.instrumentation.aiohttp_client import create_trace_config
-from opentelemetry.instrumentation.httpx import AsyncOpenTelemetryTransport
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
-from prometheus_client import CollectorRegistry
 
 import platform_http
 from benchmarks import modes, upstream
 from benchmarks.report import against, median, promise, promise_least, spread, table
 from benchmarks.rounds import Cost, One, interleaved
-from platform_http import HttpSettings, SessionFactory
+from platform_http import HttpSettings
 
 MIB = 1 << 20
 
-_RECORDED = "recorded, call + CLIENT + phases"
-_COMPOSED = modes.COMPOSED[_RECORDED]
+_COMPOSED = modes.COMPOSED[modes.DEFAULT]
 _PACKAGE = str(Path(platform_http.__file__).parent)
 
-
-class _Counted(SpanExporter):
-    """Keeps how many spans came, and nothing of them."""
-
-    def __init__(self) -> None:
-        self.spans = 0
-
-    def export(self, spans: Any) -> SpanExportResult:
-        self.spans += len(spans)
-        return SpanExportResult.SUCCESS
-
-
-def _provider(exporter: SpanExporter) -> TracerProvider:
-    provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(BatchSpanProcessor(exporter))
-    return provider
-
-
-@contextlib.asynccontextmanager
-async def _httpx(*, instrumented: bool, retried: bool) -> AsyncIterator[modes.Get]:
-    transport: httpx.AsyncBaseTransport = httpx.AsyncHTTPTransport(
-        retries=2 if instrumented and not retried else 0
-    )
-    if instrumented:
-        transport = AsyncOpenTelemetryTransport(transport, tracer_provider=_provider(_Counted()))
-    async with httpx.AsyncClient(transport=transport) as client:
-
-        async def get(url: str) -> None:
-            response = await client.get(url)
-            response.raise_for_status()
-
-        if retried:
-            get = tenacity.retry(
-                stop=tenacity.stop_after_attempt(3),
-                wait=tenacity.wait_random_exponential(max=5),
-                retry=tenacity.retry_if_exception_type(httpx.HTTPError),
-            )(get)
-        yield get
-
+_UNQUEUED = f"{modes.DEFAULT}, 100 permits"
+"""The default limit is 20 attempts per origin: most of 50 calls wait for one that ends."""
 
 SMALL: dict[str, modes.Opener] = {
-    **modes.MODES,
-    "httpx": lambda: _httpx(instrumented=False, retried=False),
-    "httpx, retries + instrumentation": lambda: _httpx(instrumented=True, retried=False),
-    "httpx, tenacity + instrumentation": lambda: _httpx(instrumented=True, retried=True),
-}
-
-
-def _streaming(session: aiohttp.ClientSession) -> modes.Get:
-    async def get(url: str) -> None:
-        async with session.get(url, trace_request_ctx=modes.OPTIONS) as response:
-            async for _ in response.content.iter_any():
-                pass
-
-    return get
-
-
-@contextlib.asynccontextmanager
-async def _raw_stream(trace_configs: list[aiohttp.TraceConfig]) -> AsyncIterator[modes.Get]:
-    async with aiohttp.ClientSession(trace_configs=trace_configs) as session:
-        yield _streaming(session)
-
-
-@contextlib.asynccontextmanager
-async def _our_stream(exporter: SpanExporter | None) -> AsyncIterator[modes.Get]:
-    factory = SessionFactory(
-        HttpSettings(),
-        tracer_provider=None if exporter is None else _provider(exporter),
-        registry=CollectorRegistry(),
-    )
-    async with factory:
-        yield _streaming(factory.session("bench"))
-
-
-STREAMS: dict[str, modes.Opener] = {
-    modes.RAW: lambda: _raw_stream([]),
-    "policies + metrics, no SDK": lambda: _our_stream(None),
-    _RECORDED: lambda: _our_stream(_Counted()),
-    "official instrumentation, recorded": lambda: _raw_stream(
-        [create_trace_config(tracer_provider=_provider(_Counted()))]
+    **{name: opener for name, opener in modes.MODES.items() if name != modes.REFUSAL},
+    _UNQUEUED: modes.ours(
+        HttpSettings(
+            pool={"limit": 100, "limit_per_host": 100},
+            concurrency={"limit": 100},
+        ),
+        1,
     ),
 }
 
+STREAMS: dict[str, modes.Opener] = {name: modes.MODES[name] for name in modes.WHOLE}
 
-def _bound(get: modes.Get, url: str) -> One:
-    return lambda: get(url)
+Candidates = dict[str, modes.Candidate]
 
 
 @contextlib.asynccontextmanager
-async def _opened(openers: dict[str, modes.Opener], url: str) -> AsyncIterator[dict[str, One]]:
+async def _opened(openers: dict[str, modes.Opener], url: str) -> AsyncIterator[Candidates]:
+    """Open all of them, and fail unless the calls of each left behind what they promise."""
     async with contextlib.AsyncExitStack() as stack:
-        yield {
-            name: _bound(await stack.enter_async_context(opener()), url)
-            for name, opener in openers.items()
+        candidates = {
+            name: await stack.enter_async_context(opener()) for name, opener in openers.items()
         }
+        yield candidates
+        for name, candidate in candidates.items():
+            try:
+                await candidate.check(url)
+            except AssertionError as error:
+                error.add_note(f"mode: {name}")
+                raise
+
+
+def _gets(candidates: Candidates, url: str) -> dict[str, One]:
+    def one(candidate: modes.Candidate) -> One:
+        return lambda: candidate.get(url)
+
+    return {name: one(candidate) for name, candidate in candidates.items()}
+
+
+def _streams(candidates: Candidates, url: str) -> dict[str, One]:
+    def one(candidate: modes.Candidate) -> One:
+        return lambda: candidate.stream(url)
+
+    return {name: one(candidate) for name, candidate in candidates.items()}
 
 
 def _print(title: str, costs: dict[str, Cost]) -> None:
@@ -183,11 +125,11 @@ async def _per_chunk(url: str) -> None:
     A collection in the middle may add a finalizer: the least of some runs counts.
     """
     added: dict[str, tuple[int, int]] = {}
-    for mode in (modes.RAW, _RECORDED):
-        async with STREAMS[mode]() as get:
+    for mode in (modes.RAW, modes.DEFAULT):
+        async with STREAMS[mode]() as candidate:
             few, many = [
-                min([await _entered(_bound(get, f"{url}/stream/{size}")) for _ in range(5)])
-                for size in (MIB, 4 * MIB)
+                min([await _entered(_streams({mode: candidate}, target)[mode]) for _ in range(5)])
+                for target in (f"{url}/stream/{MIB}", f"{url}/stream/{4 * MIB}")
             ]
         added[mode] = many[0] - few[0], many[1] - few[1]
     (_, raw), (frames, ours) = added.values()
@@ -196,58 +138,36 @@ async def _per_chunk(url: str) -> None:
     promise("function calls that three further MiB of a stream add, over raw", ours / raw, 1)
 
 
-async def _asserted(url: str) -> None:
-    """Fail where a default session leaves out what it promises."""
-    exporter, registry, calls = _Counted(), CollectorRegistry(), 20
-    provider = _provider(exporter)
-    async with SessionFactory(
-        HttpSettings(), tracer_provider=provider, registry=registry
-    ) as factory:
-        for _ in range(calls):
-            async with factory.session("bench").get(url) as response:
-                await response.read()
-        circuits = [
-            circuit
-            for circuits in factory.circuits.snapshot().values()
-            for circuit in circuits.values()
-        ]
-    await asyncio.to_thread(provider.force_flush)
-    samples = registry.get_sample_value(
-        "platform_http_calls_total",
-        {"client": "bench", "operation": "", "outcome": "success", "error_type": ""},
-    )
-    assert exporter.spans == 2 * calls, exporter.spans
-    assert samples == calls, samples
-    assert sum(circuit.ok for circuit in circuits) == calls, circuits
-    print(
-        f"{calls} calls of the default session left {exporter.spans} spans, {samples:.0f} samples"
-    )
-    print(f"and {calls} results in its circuit breaker.\n")
+def _rate(costs: dict[str, Cost], name: str) -> Sequence[float]:
+    return against(costs[_COMPOSED].wall, costs[name].wall)
 
 
 async def _run(rounds: int, calls: int, in_flight: int) -> None:
     with upstream.running() as url:
         small, large = f"{url}/invoices/42", f"{url}/stream/{MIB}"
-        await _asserted(small)
-        async with _opened(SMALL, small) as candidates:
-            sequential = await interleaved(candidates, rounds=rounds, calls=calls)
+        async with _opened(SMALL, url) as candidates:
+            gets = _gets(candidates, small)
+            sequential = await interleaved(gets, rounds=rounds, calls=calls)
             _print("Small GETs, one at a time", sequential)
-            several = await interleaved(
-                candidates, rounds=rounds, calls=2 * calls, in_flight=in_flight
-            )
+            several = await interleaved(gets, rounds=rounds, calls=2 * calls, in_flight=in_flight)
             _print(f"Small GETs, {in_flight} in flight", several)
-        async with _opened(STREAMS, large) as candidates:
-            streams = await interleaved(candidates, rounds=rounds, calls=max(1, calls // 4))
+        async with _opened(STREAMS, url) as candidates:
+            bodies = _streams(candidates, large)
+            streams = await interleaved(bodies, rounds=rounds, calls=max(1, calls // 4))
             _print("Streams of 1 MiB, one at a time", streams)
             both = await interleaved(
-                candidates, rounds=max(1, rounds // 2), calls=calls, in_flight=in_flight
+                bodies, rounds=max(1, rounds // 2), calls=calls, in_flight=in_flight
             )
             _print(f"Streams of 1 MiB, {in_flight} in flight", both)
         await _per_chunk(url)
-    rate = against(several[_COMPOSED].wall, several[_RECORDED].wall)
-    promise_least(f"throughput over the composed stack, {in_flight} in flight", median(rate), 1.5)
-    fixed = median(_overhead(sequential, _RECORDED))
-    stream = median(_overhead(streams, _RECORDED))
+    promise_least(
+        f"throughput over the composed stack, {in_flight} in flight",
+        median(_rate(several, modes.DEFAULT)),
+        1.5,
+    )
+    print(f"  ({median(_rate(several, _UNQUEUED)):.2f} where no call waits for a permit)")
+    fixed = median(_overhead(sequential, modes.DEFAULT))
+    stream = median(_overhead(streams, modes.DEFAULT))
     # The quartiles of a stream's own time are wider than this.
     noise = 0.05 * median(streams[modes.RAW].cpu)
     promise("CPU of a 1 MiB stream over raw", stream, fixed + noise, "µs")

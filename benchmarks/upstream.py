@@ -1,10 +1,10 @@
 """A server in a process of its own whose answers go by the path.
 
-``/invoices/42`` is a small JSON, ``/stream/<bytes>`` a body of so many bytes, ``/held/<n>`` is
-answered when *n* of them wait, ``/waiting`` is how many do, ``/replica`` is served by one of ten
-replicas, of which one is slow, and ``/requests`` is how many ``/replica`` had since it was last
-asked. It answers at every address of 127.0.0.0/8, so that one server is as many origins as a
-benchmark asks for.
+``/invoices/42`` is a small JSON, ``/stream/<bytes>`` a body of so many bytes, ``/failing`` a 503,
+``/held/<n>`` is answered when *n* of them wait, ``/waiting`` is how many do, ``/replica`` is served
+by one of ten replicas, of which one is slow, and ``/requests`` is how many ``/replica`` had since
+it was last asked. It answers at every address of 127.0.0.0/8, so that one server is as many origins
+as a benchmark asks for.
 """
 
 from __future__ import annotations
@@ -17,7 +17,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
-from benchmarks.server import ANSWER
+BODY = b'{"id": 42, "amount": "19.99", "currency": "EUR"}'
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (
+    len(BODY),
+    BODY,
+)
+FAILURE = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
 
 REPLICAS = 10
 FAST = (0.002, 0.006)
@@ -73,6 +78,8 @@ class _ByPath(asyncio.Protocol):
             size = int(rest[0])
             body = state.bodies.setdefault(size, _plain(b"x" * size))
             self._transport.write(body)
+        elif kind == b"failing":
+            self._transport.write(FAILURE)
         elif kind == b"held":
             state.held.append(self._transport)
             if len(state.held) >= int(rest[0]):

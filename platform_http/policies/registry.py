@@ -13,8 +13,13 @@ if TYPE_CHECKING:
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
+BOUND = 16_384
+"""Entries that a registry keeps unless told otherwise: as many origins as a client calls in turn
+without making any of their policies anew."""
+
 EXAMINED = 32
-"""Entries that one new key considers for eviction, so that a miss costs the same at any size."""
+"""Entries that one new key considers for eviction at most, so that a miss costs the same at any
+size; it is one where the oldest can go."""
 
 
 class LruRegistry(Generic[K, V]):
@@ -27,6 +32,9 @@ class LruRegistry(Generic[K, V]):
     breaker whose origin is never called again stays open for ever.
 
     An evicted object may still be in somebody's hands; it works on, only unlisted.
+
+    The default policies of one origin take 1.9 KiB together. A client that is made to call ever
+    new origins therefore holds 31 MiB of them, or 62 MiB if all those origins fail.
 
     Args:
         create: Makes the object of a key.
@@ -41,7 +49,7 @@ class LruRegistry(Generic[K, V]):
         create: Callable[[K], V],
         *,
         evictable: Callable[[V], bool],
-        bound: int = 1024,
+        bound: int = BOUND,
     ) -> None:
         self._create = create
         self._evictable = evictable
@@ -76,12 +84,13 @@ class LruRegistry(Generic[K, V]):
 
     def _make_room(self) -> None:
         entries = self._entries
-        if len(entries) < self._bound:
+        excess = len(entries) - self._bound + 1
+        if excess <= 0:
             return
-        for key, value in list(islice(entries.items(), EXAMINED)):
-            if self._evictable(value):
-                del entries[key]
-                if len(entries) < self._bound:
-                    return
+        # The oldest can go as a rule, so nothing is copied to look at more than that.
+        oldest = islice(entries.items(), EXAMINED)
+        forgettable = (key for key, value in oldest if self._evictable(value))
+        for key in list(islice(forgettable, excess)):
+            del entries[key]
         if len(entries) >= 2 * self._bound:
             entries.popitem(last=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
+from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Concatenate, Final, ParamSpec
 
@@ -11,6 +12,7 @@ from opentelemetry import trace
 
 from platform_http.call import ConnectionCount, Tally
 from platform_http.errors import EgressDeniedError
+from platform_http.policies.registry import BOUND
 from platform_http.telemetry.logging import LOGGER, FailureLog, log_circuit_changed, log_resent
 from platform_http.telemetry.propagation import Propagation
 from platform_http.telemetry.series import ClientSeries, observed
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 
 _Arguments = ParamSpec("_Arguments")
 
-_MAX_RECORDS: Final = 4096
+_MAX_RECORDS: Final = BOUND
 
 
 @dataclass(slots=True)
@@ -103,7 +105,7 @@ class ClientTelemetry:
         self._concurrency_limit = concurrency_limit
         self._metrics = metrics
         self._failures = FailureLog(client)
-        self._records: dict[tuple[str, Origin, str | None], AttemptRecord] = {}
+        self._records: OrderedDict[tuple[str, Origin, str | None], AttemptRecord] = OrderedDict()
         # Other processes are not shown any.
         self._example = _no_example if metrics.is_shared else context_of_sampled
         self._series: SessionSeries | None = None

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import functools
 import weakref
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from platform_http.call import ConnectionCount
+from platform_http.policies.registry import BOUND
 from platform_http.telemetry.series import OTHER, known_method
 
 if TYPE_CHECKING:
@@ -24,17 +26,20 @@ if TYPE_CHECKING:
     from platform_http.telemetry.series import ClientSeries, ServerSeries
     from platform_http.telemetry.tallies import Ledger, Observing
 
-_MAX_ORIGINS: Final = 1024
+_MAX_ORIGINS: Final = BOUND
 _MAX_CALLS: Final = 1024
 
 K = TypeVar("K")
 V = TypeVar("V")
 
 
-def keep(shortcuts: dict[K, V], key: K, value: V, *, most: int) -> V:
-    """Keep *value*, giving up the oldest shortcut of too many; what that led to stays."""
+def keep(shortcuts: OrderedDict[K, V], key: K, value: V, *, most: int) -> V:
+    """Keep *value*, giving up the oldest shortcut of too many; what that led to stays.
+
+    A plain dict that shrinks at its front would find its oldest entry in linear time.
+    """
     if len(shortcuts) >= most:
-        del shortcuts[next(iter(shortcuts))]
+        shortcuts.popitem(last=False)
     shortcuts[key] = value
     return value
 
@@ -201,9 +206,9 @@ class SessionSeries:
         self._attempts: dict[tuple[str, ...], AttemptSeries] = {}
         self._methods: dict[str, MethodSeries] = {}
         self._servers: dict[ServerSeries, SessionServer] = {}
-        self._by_origin: dict[Origin, SessionServer] = {}
+        self._by_origin: OrderedDict[Origin, SessionServer] = OrderedDict()
         self._calls: dict[tuple[str, str, str], Observing] = {}
-        self._by_call: dict[tuple[str | None, str | None, str], Observing] = {}
+        self._by_call: OrderedDict[tuple[str | None, str | None, str], Observing] = OrderedDict()
         self.retry_stops = ByReason(ledger, client.metrics.retry_stops, client.name)
 
     def attempt(self, method: str, origin: Origin, template: str) -> AttemptSeries:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import socket
+from collections import OrderedDict
 from contextvars import ContextVar
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, cast
@@ -27,6 +28,7 @@ from platform_http.policies.egress import (
     EgressPolicy,
     HostList,
 )
+from platform_http.policies.registry import BOUND
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable
@@ -40,8 +42,9 @@ if TYPE_CHECKING:
     from platform_http.settings import EgressSettings
     from platform_http.transport.connector import PlatformProtocol
 
-# Destinations come from redirects too, so their number is not the service's to choose.
-_CACHE_SIZE = 1024
+# Destinations come from redirects too, so their number is not the service's to choose. As many as
+# there are policies for: 4 MiB at most.
+_CACHE_SIZE = BOUND
 
 # With these the host of a URL may hold anything.
 _UNPRINTABLE = frozenset({"scheme", "host_syntax"})
@@ -123,7 +126,8 @@ class EgressGuard:
         self._is_public = policy.mode == "public"
         self._enforces = client.settings.egress.enforce
         self._trusts_proxies = client.settings.egress.trust_proxy
-        self._verdicts: dict[Origin, Refusal | None] = {}
+        # Not a plain dict: finding the oldest of one that shrinks at its front is linear.
+        self._verdicts: OrderedDict[Origin, Refusal | None] = OrderedDict()
 
     def admit(self, call: Call | None, url: URL, origin: Origin) -> Refusal | None:
         """Judge a hop by its URL, before anything is done for it.
@@ -272,7 +276,7 @@ class EgressGuard:
         except KeyError:
             refusal = self._policy.judge_destination(*origin)
             if len(self._verdicts) >= _CACHE_SIZE:
-                del self._verdicts[next(iter(self._verdicts))]
+                self._verdicts.popitem(last=False)
             self._verdicts[origin] = refusal
             return refusal
 

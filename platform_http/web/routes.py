@@ -48,7 +48,7 @@ def _not_ready(why: dict[str, object]) -> web.Response:
 
 
 async def _metrics(request: web.Request) -> web.Response:
-    # A page of 20,000 lines takes 0.3 seconds, which no call should wait for.
+    # A page of 20,000 lines takes most of a second, which no call should wait for.
     body, content_type = await asyncio.to_thread(
         exposition.render,
         request.config_dict[SERVICE].registry,

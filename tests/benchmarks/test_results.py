@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from benchmarks import micro, modes, results, throughput
+from benchmarks import instructions, micro, modes, results, throughput
 from benchmarks.report import BROKEN, HOLDS
 
 # Left to ``make bench``: valgrind, forty interpreters, and what has no sizes to make smaller.
@@ -78,23 +78,58 @@ def test_the_document_begins_with_what_does_not_hold() -> None:
     )
     summary = document[document.index("## What was promised") : document.index(micro_part.title)]
     assert re.findall(r"(one|two|three|four)", summary) == ["two", "four", "one", "three"]
+    assert "2 of 4 promises do not hold." in summary
     assert (micro.__doc__ or "").splitlines()[0] in document
     assert "## Mutation testing" in document
 
 
 def test_instructions_are_held_against_raw_aiohttp_and_against_the_composed_stack() -> None:
-    rows = {
-        modes.RAW: 1.0,
-        "plain profile": 1.03,
-        "sampled out, 1 %": 1.61,
-        "composed stack, 1 %": 3.05,
+    small = {
+        modes.RAW: 100.0,
+        "plain profile": 103.0,
+        "sampled out, 1 %": 161.0,
+        modes.REFUSAL: 40.0,
+        "composed stack, 1 %": 305.0,
     }
-    output = "\n".join(f"| {mode} | 1,234,567 | {ratio:.3f} |" for mode, ratio in rows.items())
-    assert list(results.instruction_verdicts(output)) == [
-        f"{HOLDS}instructions over raw, plain profile: 1.030, at most 1.03",
-        f"{BROKEN}instructions over raw, sampled out, 1 %: 1.610, at most 1.6",
-        f"{HOLDS}overhead over the composed stack, 1 %'s, sampled out, 1 %: 0.30, at most 0.37",
+    assert list(instructions.verdicts({"small": small})) == [
+        ("instructions over raw, plain profile", 1.03, 1.03),
+        ("instructions over raw, sampled out, 1 %", 1.61, 1.6),
+        ("instructions over raw, refusal by an open circuit", 0.4, 0.4),
+        (
+            "overhead over the composed stack, 1 %'s, sampled out, 1 %",
+            pytest.approx(0.2976, 1e-3),
+            0.37,
+        ),
     ]
+
+
+def test_the_table_of_what_must_hold_says_which_mode_does() -> None:
+    small = {
+        modes.RAW: 100.0,
+        "plain profile": 103.0,
+        "sampled out, 1 %": 158.0,
+        modes.DEFAULT: 239.0,
+        "composed stack, 1 %": 250.0,
+        "composed stack, recorded": 305.0,
+    }
+    assert list(instructions.must_hold(small)) == [
+        ("plain profile", "1.030", "1.03", "", "", "yes"),
+        ("sampled out, 1 %", "1.580", "1.60", "0.387", "0.37", "**no**"),
+        (modes.DEFAULT, "2.390", "2.40", "0.678", "0.68", "yes"),
+    ]
+
+
+def test_a_stream_is_held_against_a_raw_one_plus_what_a_small_call_costs_more() -> None:
+    figures = {
+        "small": {modes.RAW: 100.0, modes.DEFAULT: 200.0},
+        "stream": {modes.RAW: 1000.0, modes.DEFAULT: 1210.0},
+    }
+    *_, verdict = instructions.verdicts(figures)
+    assert verdict == (
+        f"a 1 MiB stream over raw plus a call's fixed cost, {modes.DEFAULT}",
+        pytest.approx(1.1),
+        1.02,
+    )
 
 
 def test_a_failing_benchmark_fails_the_run() -> None:

@@ -12,6 +12,7 @@ from yarl import URL
 from platform_http.errors import ConfigurationError, EgressDeniedError
 from platform_http.testing import FaultServer
 from platform_http.testing.actions import Action, respond
+from platform_http.transport import egress
 from tests.functional.conftest import Observed
 from tests.functional.fake_network import FakeNetwork, on_fake_network
 from tests.servers import SocksServer, socks_server
@@ -466,13 +467,18 @@ async def test_off_judges_nothing(observed: Observed) -> None:
     assert fake.sockets == ["169.254.169.254"] * 2
 
 
-async def test_verdicts_are_kept_for_a_bounded_number_of_destinations(observed: Observed) -> None:
+async def test_verdicts_are_kept_for_a_bounded_number_of_destinations(
+    observed: Observed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(egress, "_CACHE_SIZE", 1024)
     fake = FakeNetwork()
     async with on_fake_network(observed, fake, **PUBLIC) as session:
         for number in range(1100):
             await denied(session, f"http://10.0.{number >> 8}.{number & 255}/")
         guard = session._request_class.egress
         assert len(guard._verdicts) == 1024
+        # The oldest ones went.
+        assert next(origin.host for origin in guard._verdicts) == "10.0.0.76"
 
 
 async def test_a_host_that_is_none_refuses_to_start(observed: Observed) -> None:

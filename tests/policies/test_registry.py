@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from platform_http.policies.registry import EXAMINED, LruRegistry
+from platform_http.policies.registry import BOUND, EXAMINED, LruRegistry
 
 
 class Entry:
@@ -94,11 +94,25 @@ def test_a_new_key_examines_a_bounded_number_of_entries():
     assert len(entries) == 400
 
 
-def test_the_bound_is_1024_unless_told_otherwise():
-    entries = LruRegistry(Entry, evictable=lambda entry: entry.idle)
-    for number in range(1100):
+def test_a_new_key_examines_only_the_oldest_entry_where_that_can_go():
+    asked = []
+    entries = LruRegistry(Entry, evictable=lambda entry: asked.append(entry) or True, bound=200)
+    for number in range(300):
         entries.get(number)
-    assert len(entries) == 1024
+    assert [entry.key for entry in asked] == list(range(100))
+    assert len(entries) == 200
+
+
+def test_the_bound_holds_ten_thousand_origins_unless_told_otherwise():
+    asked = []
+    entries = LruRegistry(Entry, evictable=lambda entry: asked.append(entry) or True)
+    for number in range(10_000):
+        entries.get(number)
+    assert len(entries) == 10_000
+    assert not asked
+    for number in range(10_000, BOUND + 100):
+        entries.get(number)
+    assert len(entries) == BOUND
 
 
 def test_a_key_whose_object_cannot_be_made_is_not_listed():

@@ -10,13 +10,14 @@ import pytest
 
 from platform_http.call import Origin
 from platform_http.policies.concurrency import ConcurrencyLimit
-from platform_http.policies.registry import LruRegistry
+from platform_http.policies.registry import BOUND, LruRegistry
 from platform_http.settings import HttpSettings
+from platform_http.telemetry import session_series
 from platform_http.testing import FakeClock
 from platform_http.wiring import PolicyMaker
 from tests.telemetry.stand_ins import Scene
 
-BOUND = 1024
+FEW = 1024
 POLICIES = ["budget", "throttle", "hedge", "concurrency", "bucket", "breaker"]
 
 
@@ -50,10 +51,11 @@ def test_story_20_a_million_hosts_keep_no_more_policies_than_the_bound(make: Pol
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("forgettable", [True, False])
 def test_story_20_memory_stays_where_it_is_when_hosts_go_on(
-    make: PolicyMaker, policy: str, forgettable: bool
+    make: PolicyMaker, policy: str, forgettable: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(session_series, "_MAX_ORIGINS", FEW)
     create: Callable[[Origin], object] = getattr(make, policy)
-    registry = LruRegistry(create, evictable=lambda _: forgettable)
+    registry = LruRegistry(create, evictable=lambda _: forgettable, bound=FEW)
 
     def ask(hosts: range) -> int:
         for number in hosts:
@@ -66,7 +68,7 @@ def test_story_20_memory_stays_where_it_is_when_hosts_go_on(
         late = ask(range(3_000, 9_000))
     finally:
         tracemalloc.stop()
-    assert len(registry) == (BOUND if forgettable else 2 * BOUND)
+    assert len(registry) == (FEW if forgettable else 2 * FEW)
     assert late < 1.1 * early
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -217,16 +218,67 @@ def test_giving_way_changes_nothing_of_the_page(scene, accept):
     assert render(scene.registry, accept)[0] == encode(scene.registry)
 
 
-def test_rendering_gives_way_in_the_middle_of_a_family(monkeypatch):
+def test_rendering_pauses_after_each_slice_of_work_in_the_middle_of_a_family(monkeypatch):
     registry = CollectorRegistry()
     counter = Counter("a", "x", ("n",), registry=registry)
     for number in range(1000):
         counter.labels(str(number))
-    pauses = []
+    ticks, pauses = itertools.count(0, 0.0002), []
+    monkeypatch.setattr(exposition.time, "perf_counter", lambda: next(ticks))
     monkeypatch.setattr(exposition.time, "sleep", pauses.append)
     render(registry, None)
-    assert len(pauses) > 10
-    assert not any(pauses)
+    # 2000 samples, 16 at a time, and one look at the clock for each: a slice is over at the third.
+    assert len(pauses) >= 2000 / 16 / 3
+    assert set(pauses) == {0.001}
+
+
+def test_a_page_that_takes_no_longer_than_a_slice_pauses_nowhere(scene, monkeypatch):
+    pauses = []
+    monkeypatch.setattr(exposition.time, "perf_counter", lambda: 1.0)
+    monkeypatch.setattr(exposition.time, "sleep", pauses.append)
+    render(scene.registry, None)
+    assert not pauses
+
+
+def test_threads_take_turns_sooner_for_as_long_as_any_page_is_made():
+    usual = sys.getswitchinterval()
+    seen = []
+
+    class Looking:
+        def __init__(self, inner=None):
+            self.inner = inner
+
+        def collect(self):
+            seen.append(sys.getswitchinterval())
+            if self.inner:
+                render(self.inner, None)
+                seen.append(sys.getswitchinterval())
+            yield CounterMetricFamily("a", "x", value=1)
+
+    inner, outer = CollectorRegistry(), CollectorRegistry()
+    inner.register(Looking())
+    outer.register(Looking(inner))
+    seen.clear()
+    render(outer, None)
+    assert seen == [pytest.approx(0.0005)] * 3
+    assert sys.getswitchinterval() == usual
+
+
+def test_a_page_that_fails_leaves_the_interval_of_threads_as_it_was():
+    usual = sys.getswitchinterval()
+    registry = CollectorRegistry()
+
+    class Failing:
+        def collect(self):
+            raise LookupError
+
+        def describe(self):
+            return []
+
+    registry.register(Failing())
+    with pytest.raises(LookupError):
+        render(registry, None)
+    assert sys.getswitchinterval() == usual
 
 
 def test_what_a_collector_keeps_is_left_as_it_is():

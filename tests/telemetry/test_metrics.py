@@ -14,6 +14,7 @@ from yarl import URL
 from platform_http.call import DEFAULT_OPTIONS, Origin, WebSocketLife
 from platform_http.errors import ConfigurationError
 from platform_http.policies.concurrency import ConcurrencyLimit
+from platform_http.telemetry import observer
 from platform_http.telemetry.metrics import Metrics
 from platform_http.telemetry.series import ClientSeries
 
@@ -670,7 +671,8 @@ def test_levels_of_origins_without_a_series_of_their_own_are_not_mixed(scene):
         assert scene.sample("platform_http_telemetry_errors_total", hook=hook) is None
 
 
-def test_the_shortcuts_to_series_are_bounded_too(scene):
+def test_the_shortcuts_to_series_are_bounded_too(scene, monkeypatch):
+    monkeypatch.setattr(observer, "_MAX_RECORDS", 4096)
     telemetry = scene.telemetry
     call = scene.call()
     for index in range(4100):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Final
 
@@ -31,7 +32,9 @@ async def metrics_page(registry: CollectorRegistry, port: int) -> AsyncIterator[
     """
 
     async def show(request: web.Request) -> web.Response:
-        body, content_type = exposition.render(registry, request.headers.get("Accept"))
+        body, content_type = await asyncio.to_thread(
+            exposition.render, registry, request.headers.get("Accept")
+        )
         return web.Response(body=body, headers={"Content-Type": content_type})
 
     application = web.Application()
