@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from typing import Any
 
 import aiohttp
@@ -42,10 +41,13 @@ class _Counting(SpanExporter):
     """Keeps how many spans of each kind came, and nothing of them."""
 
     def __init__(self) -> None:
-        self.kinds: Counter[SpanKind] = Counter()
+        self.kinds = {CLIENT: 0, CALL: 0}
 
     def export(self, spans: Any) -> SpanExportResult:
-        self.kinds.update(span.kind for span in spans)
+        # Cheaply: what exports is measured with what is exported.
+        clients = sum(span.kind is CLIENT for span in spans)
+        self.kinds[CLIENT] += clients
+        self.kinds[CALL] += len(spans) - clients
         return SpanExportResult.SUCCESS
 
 
@@ -67,6 +69,11 @@ class Tracing:
             self.provider = TracerProvider(sampler=sampler, shutdown_on_exit=False)
             self.provider.add_span_processor(BatchSpanProcessor(self._exporter))
 
+    def flush(self) -> None:
+        """Export what has ended."""
+        if self.provider is not None:
+            self.provider.force_flush()
+
     async def check(self, calls: int, headers: Any) -> None:
         """Fail unless *calls* calls have left their spans, and the last one sent its trace.
 
@@ -77,9 +84,9 @@ class Tracing:
         if self.provider is None:
             expect("trace sent without an SDK", "traceparent" in headers, False)
             return
-        await asyncio.to_thread(self.provider.force_flush)
+        await asyncio.to_thread(self.flush)
         kinds = self._exporter.kinds
-        expect("kinds of spans", set(kinds) <= set(self._kinds), True)
+        expect("kinds of spans", [k for k in kinds if kinds[k] and k not in self._kinds], [])
         counts = [kinds[kind] for kind in self._kinds]
         expect("trace sent", "traceparent" in headers, True)
         if self._ratio == 1:

@@ -82,6 +82,8 @@ async def _child(mode: str, url: str, loads: Sequence[str], calls: int) -> None:
 
             async def made(count: int) -> None:
                 await run(lambda: one(target), count, load.in_flight)  # noqa: B023 - not kept
+                # A span costs until it is exported and gone, whenever that would have been.
+                candidate.flush()
 
             await made(max(40, load.in_flight))
             gc.collect()

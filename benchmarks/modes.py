@@ -45,10 +45,17 @@ class Candidate:
     Args:
         request: Begins a request of aiohttp's to a URL.
         check: What it must have left behind.
+        flush: Exports the spans that have ended.
     """
 
-    def __init__(self, request: Callable[[str], Any], check: Check = _nothing) -> None:
+    def __init__(
+        self,
+        request: Callable[[str], Any],
+        check: Check = _nothing,
+        flush: Callable[[], object] = bool,
+    ) -> None:
         self.calls = 0
+        self.flush = flush
         self._request = request
         self._check = check
 
@@ -80,8 +87,10 @@ class Candidate:
 Opener = Callable[[], contextlib.AbstractAsyncContextManager[Candidate]]
 
 
-def _of(session: aiohttp.ClientSession, check: Check = _nothing) -> Candidate:
-    return Candidate(functools.partial(session.get, trace_request_ctx=OPTIONS), check)
+def _of(
+    session: aiohttp.ClientSession, check: Check = _nothing, flush: Callable[[], object] = bool
+) -> Candidate:
+    return Candidate(functools.partial(session.get, trace_request_ctx=OPTIONS), check, flush)
 
 
 @contextlib.asynccontextmanager
@@ -101,7 +110,7 @@ def _official(ratio: float | None) -> Opener:
                 sent = await evidence.headers_sent(session.get, f"{url}/invoices/42")
                 await tracing.check(calls + 1, sent)
 
-            yield _of(session, check)
+            yield _of(session, check, tracing.flush)
 
     return opened
 
@@ -137,7 +146,7 @@ def ours(
                     evidence.check_samples(registry, calls + 1)
                     await evidence.check_policies(factory, "bench", url)
 
-            yield _of(session, check)
+            yield _of(session, check, tracing.flush)
 
     return opened
 
@@ -181,7 +190,7 @@ class _Composed(Candidate):
     def __init__(
         self, client: aiohttp_retry.RetryClient, tracing: Tracing, registry: CollectorRegistry
     ) -> None:
-        super().__init__(client.get, self._left)
+        super().__init__(client.get, self._left, tracing.flush)
         self._tracing = tracing
         self._registry = registry
         server = ("server_address", "server_port")
@@ -253,7 +262,7 @@ class _Httpx(Candidate):
     """httpx, which retries connects at most, or with tenacity around it."""
 
     def __init__(self, client: httpx.AsyncClient, tracing: Tracing, *, retried: bool) -> None:
-        super().__init__(client.get, self._left)
+        super().__init__(client.get, self._left, tracing.flush)
         self._client = client
         self._tracing = tracing
         if retried:

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from platform_http.transport.connector import PlatformProtocol
 
 # Destinations come from redirects too, so their number is not the service's to choose. As many as
-# there are policies for: 4 MiB at most.
+# there are policies for: 5 MiB at most.
 _CACHE_SIZE = BOUND
 
 # With these the host of a URL may hold anything.
