@@ -247,11 +247,13 @@ class ClientTelemetry:
         if self._series is not None:
             self._series.server(origin).watch(limit)
 
-    @_guarded
     def concurrency_waited(self, seconds: float) -> None:
         """Sample a wait for a permit."""
-        if self._series is not None:
-            self._series.client.concurrency_wait.observe(seconds)
+        try:
+            if self._series is not None:
+                self._series.concurrency_wait.observe(seconds)
+        except Exception as error:  # noqa: BLE001 - as in _guarded
+            self.hook_failed("concurrency_waited", error)
 
     @_guarded
     def rate_limit_waited(self, seconds: float) -> None:

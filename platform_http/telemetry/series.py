@@ -166,11 +166,6 @@ class ClientSeries:
         return self.metrics.rate_limit_store_errors.labels(self.name)
 
     @functools.cached_property
-    def concurrency_wait(self) -> Histogram:
-        """Waits for a permit, made at the first one."""
-        return self.metrics.concurrency_wait.labels(self.name)
-
-    @functools.cached_property
     def rate_limit_wait(self) -> Histogram:
         """Waits for the rate limit, made at the first one."""
         return self.metrics.rate_limit_wait.labels(self.name)

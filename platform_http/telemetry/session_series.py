@@ -211,6 +211,11 @@ class SessionSeries:
         self._by_call: OrderedDict[tuple[str | None, str | None, str], Observing] = OrderedDict()
         self.retry_stops = ByReason(ledger, client.metrics.retry_stops, client.name)
 
+    @functools.cached_property
+    def concurrency_wait(self) -> Observing:
+        """Waits for a permit, made at the first one: a busy client waits with every call."""
+        return self._ledger.distribution(self._metrics.concurrency_wait, self.client.name)
+
     def attempt(self, method: str, origin: Origin, template: str) -> AttemptSeries:
         """Return the series of attempts of *method* to *origin* with *template*."""
         method, server = known_method(method), self.server(origin).series
