@@ -155,6 +155,7 @@ def test_every_other_hook_swallows_and_counts_too(scene, monkeypatch, hook, argu
     monkeypatch.setattr(Ledger, "settle", explode)
     monkeypatch.setattr(ByReason, "count", explode)
     monkeypatch.setattr("prometheus_client.Histogram.observe", explode)
+    monkeypatch.setattr("platform_http.telemetry.tallies.Distribution.observe", explode)
     counted = []
     monkeypatch.setattr(
         type(scene.telemetry), "hook_failed", lambda self, name, error: counted.append(name)
@@ -183,6 +184,7 @@ def test_refusals_and_stops_look_their_labels_up_once(scene, monkeypatch):
 
 def test_a_connection_that_closes_swallows_and_counts(scene, monkeypatch):
     monkeypatch.setattr("prometheus_client.Histogram.observe", explode)
+    monkeypatch.setattr("platform_http.telemetry.tallies.Distribution.observe", explode)
     scene.telemetry.connection_closed(ORIGIN, duration=1.0)
     assert failures(scene, "connection_closed") == 1
 
