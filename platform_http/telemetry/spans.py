@@ -19,7 +19,7 @@ from opentelemetry.trace import (
 )
 
 from platform_http.telemetry.redaction import UrlRedaction
-from platform_http.telemetry.sdk import ApiSpans, put, spans_of
+from platform_http.telemetry.sdk import ApiSpans, spans_of
 from platform_http.telemetry.series import OTHER, known_method
 
 if TYPE_CHECKING:
@@ -204,7 +204,7 @@ class ClientSpans:
             attributes["http.request.resend_count"] = attempt.number - 1
         if self._request_headers:
             _add_headers(attributes, self._request_headers, request.headers)
-        put(span, attributes)
+        self._spans.put(span, attributes)
 
 
 def exemplar(span: Span) -> dict[str, str] | None:
