@@ -150,7 +150,9 @@ def _recorded(call: Call, duration: float) -> RecordedCall:
 
 def _trace_id(call: Call) -> str:
     span: Span | None = None
-    if call.context is not None:
+    if call.identity is not None:
+        span = cast("Span", call.identity)
+    elif call.context is not None:
         span = trace.get_current_span(cast("Context", call.context))
     if call.latest is not None and isinstance(call.latest.span, trace.Span):
         # Without a call span and a surrounding one, each attempt is a trace of its own.

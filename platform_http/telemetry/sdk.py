@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
     AttributeValue = str | int | float | bool | tuple[str, ...]
 
+KNOWN_SERIES: Final = ("1.45.",)
+"""Releases of the SDK whose code was read; tests/telemetry/test_sdk_spans.py passes with each."""
+
 FAILED: Final = Status(StatusCode.ERROR)
 
 
@@ -39,6 +42,9 @@ class Spans(Protocol):
         attributes: Mapping[str, AttributeValue] | None,
     ) -> Span:
         """Start a span below that of *context*; samplers may decide by *attributes*."""
+
+    def put(self, span: Span, attributes: Mapping[str, AttributeValue]) -> None:
+        """Set *attributes* of *span*."""
 
     def end(self, span: Span, attributes: Mapping[str, AttributeValue], *, failed: bool) -> None:
         """End *span* with *attributes*, as an error if it *failed*."""
@@ -65,30 +71,32 @@ class ApiSpans:
         """Start a span below that of *context*."""
         return self._tracer.start_span(name, context=context, kind=kind, attributes=attributes)
 
+    def put(self, span: Span, attributes: Mapping[str, AttributeValue]) -> None:
+        """Set *attributes* of *span*."""
+        put(span, attributes)
+
     def end(self, span: Span, attributes: Mapping[str, AttributeValue], *, failed: bool) -> None:
         """End *span* with *attributes*, as an error if it *failed*."""
         try:
-            put(span, attributes)
+            self.put(span, attributes)
             if failed:
                 span.set_status(FAILED)
         finally:
-            self._end(span)
-
-    def _end(self, span: Span) -> None:
-        span.end()
+            span.end()
 
 
 def spans_of(tracer: Tracer) -> Spans:
     """Return what makes the spans of *tracer*, the shorter way where it is known to be safe."""
     module: Any = sys.modules.get("opentelemetry.sdk.trace")
     if module is not None and type(tracer) is getattr(module, "Tracer", None):
-        try:
-            # It names what lies deep in the SDK, and another release may have moved it.
+        # Where there is a tracer of the SDK, it is loaded.
+        from opentelemetry.sdk.version import __version__  # noqa: PLC0415 - see above
+
+        if __version__.startswith(KNOWN_SERIES):
             from platform_http.telemetry.sdk_spans import SdkSpans, is_known  # noqa: PLC0415
-        except ImportError:
-            return ApiSpans(tracer)
-        if is_known():
-            return SdkSpans(tracer)
+
+            if is_known():
+                return SdkSpans(tracer)
     return ApiSpans(tracer)
 
 

@@ -5,9 +5,9 @@ before the same processors, by the same sampler, limits and generator of ids. Wh
 detours: six constructors a span, a search for the parent by every sampler, a look at every
 attribute for what may have to be copied, cut or dropped.
 
-It is done only for releases whose code is known, while nobody has patched it, and where a span made
-either way comes out the same in this process: see :func:`is_known`. Whatever is out of the ordinary
-is left to the SDK, span by span.
+It is done only for releases whose code is known, where nobody has patched it, and where a span made
+either way comes out the same in this process. Whatever is out of the ordinary is left to the SDK,
+span by span.
 """
 
 # Each private name is held by a test in tests/telemetry/test_sdk_spans.py, all of them together by
@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import functools
 import sys
+from _thread import LockType
 from collections import deque
 from threading import Lock
 from time import time_ns
@@ -38,7 +39,6 @@ from opentelemetry.sdk.trace.sampling import (
     TraceIdRatioBased,
 )
 from opentelemetry.sdk.util import BoundedList
-from opentelemetry.sdk.version import __version__
 from opentelemetry.trace import (
     DEFAULT_TRACE_STATE,
     NonRecordingSpan,
@@ -51,7 +51,7 @@ from opentelemetry.trace import (
 )
 from opentelemetry.trace.propagation import _SPAN_KEY
 
-from platform_http.telemetry.sdk import ApiSpans
+from platform_http.telemetry.sdk import FAILED, ApiSpans
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,9 +60,6 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
     from platform_http.telemetry.sdk import AttributeValue
-
-KNOWN_SERIES: Final = ("1.45.",)
-"""The releases whose code was read; tests/telemetry/test_sdk_spans.py passes with each."""
 
 # Whatever they make is filled by hand.
 _new: Final[Any] = object.__new__
@@ -73,7 +70,6 @@ _UNSET: Final = Status(StatusCode.UNSET)
 _FLAGS: Final = tuple(TraceFlags(flags) for flags in range(4))
 _SAMPLED: Final = int(TraceFlags.SAMPLED)
 _RANDOM: Final = int(TraceFlags.RANDOM_TRACE_ID)
-_PARENT_BASED: Final = (ParentBased, ParentBasedTraceIdRatio)
 _COMPARED_BITS: Final = TraceIdRatioBased.TRACE_ID_LIMIT
 _MAX_TRACE_ID: Final = 2**128 - 1
 _MAX_SPAN_ID: Final = 2**64 - 1
@@ -163,9 +159,11 @@ class SdkSpans(ApiSpans):
         span._parent = parent
         span._start_time = None
         span._end_time = None
-        span._attributes = _bounded_attributes(limits, attributes, is_plain=is_plain)
-        span._events = _bounded_list(limits.max_events)
-        span._links = _bounded_list(limits.max_links)
+        # One lock for all three: none of them is asked while another one is held.
+        lock = Lock()
+        span._attributes = _bounded_attributes(limits, attributes, lock, is_plain=is_plain)
+        span._events = _bounded_list(limits.max_events, lock)
+        span._links = _bounded_list(limits.max_links, lock)
         span._resource = tracer.resource
         span._status = _UNSET
         span._sampler = sampler
@@ -180,18 +178,31 @@ class SdkSpans(ApiSpans):
         processor.on_start(span, parent_context=context)
         return span  # type: ignore[no-any-return]
 
-    def _end(self, span: Span) -> None:
-        """End *span*, as ``Span.end`` does."""
+    def put(self, span: Span, attributes: Mapping[str, AttributeValue]) -> None:
+        """Set *attributes* of *span*, as ``Span.set_attributes`` does."""
         live: Any = span
-        is_due = type(live) is _Span and getattr(live.end, "__func__", None) is _END
-        if is_due:
+        if _has_room(live, attributes):
             with live._lock:
-                is_due = live._end_time is None
-                if is_due:
+                if live._end_time is None:
+                    live._attributes._dict.update(attributes)
+                    return
+        super().put(span, attributes)
+
+    def end(self, span: Span, attributes: Mapping[str, AttributeValue], *, failed: bool) -> None:
+        """End *span* with *attributes*, as ``Span.end`` does after all that belongs to it."""
+        live: Any = span
+        is_first = False
+        if _has_room(live, attributes) and getattr(live.end, "__func__", None) is _END:
+            with live._lock:
+                is_first = live._end_time is None
+                if is_first:
+                    live._attributes._dict.update(attributes)
+                    if failed and live._status.status_code is not StatusCode.OK:
+                        live._status = FAILED
                     live._end_time = time_ns()
                     live._attributes._immutable = True
-        if not is_due:
-            span.end()
+        if not is_first:
+            super().end(span, attributes, failed=failed)
             return
         if live._record_end_metrics:
             live._record_end_metrics()
@@ -201,11 +212,9 @@ class SdkSpans(ApiSpans):
 
 
 def is_known() -> bool:
-    """Tell whether the SDK of this process is one whose spans are made alike here."""
-    return (
-        __version__.startswith(KNOWN_SERIES)
-        and all(_is_own(kind, name) for kind, names in _REPLACED for name in names)
-        and _makes_alike()
+    """Tell whether nobody has patched the SDK, and spans come out the same both ways."""
+    return all(_is_own(kind, name) for kind, names in _REPLACED for name in names) and (
+        _makes_alike()
     )
 
 
@@ -225,28 +234,31 @@ def _parent(context: Context) -> Any:
 
 def _decision(sampler: Any, trace_id: int, parent: Any) -> Decision | None:
     """Return what a *sampler* of the SDK decides; ``None`` if it has to be asked itself."""
-    if type(sampler) in _PARENT_BASED:
+    kind = type(sampler)
+    if kind is ParentBased or kind is ParentBasedTraceIdRatio:
         if parent is None:
             sampler = sampler._root
-        elif parent[2]:
-            if parent[3] & _SAMPLED:
-                sampler = sampler._remote_parent_sampled
-            else:
-                sampler = sampler._remote_parent_not_sampled
         elif parent[3] & _SAMPLED:
-            sampler = sampler._local_parent_sampled
+            remote, local = sampler._remote_parent_sampled, sampler._local_parent_sampled
+            sampler = remote if parent[2] else local
         else:
-            sampler = sampler._local_parent_not_sampled
+            remote, local = sampler._remote_parent_not_sampled, sampler._local_parent_not_sampled
+            sampler = remote if parent[2] else local
+        kind = type(sampler)
     decision: Decision | None = None
-    if type(sampler) is StaticSampler:
+    if kind is StaticSampler:
         decision = sampler._decision
-    elif type(sampler) is TraceIdRatioBased:
+    elif kind is TraceIdRatioBased:
         decision = _SAMPLE if trace_id & _COMPARED_BITS < sampler._bound else _DROP
     return decision
 
 
 def _bounded_attributes(
-    limits: SpanLimits, attributes: Mapping[str, AttributeValue] | None, *, is_plain: bool
+    limits: SpanLimits,
+    attributes: Mapping[str, AttributeValue] | None,
+    lock: LockType,
+    *,
+    is_plain: bool,
 ) -> BoundedAttributes:
     """Return *attributes* as a span holds them; what is not known to be plain is cleaned."""
     most, longest = limits.max_span_attributes, limits.max_span_attribute_length
@@ -258,17 +270,27 @@ def _bounded_attributes(
     held.maxlen = most
     held.dropped = 0
     held.max_value_len = None
-    held._lock = Lock()
+    held._lock = lock
     held._immutable = False
     return held  # type: ignore[no-any-return]
 
 
-def _bounded_list(most: int | None) -> BoundedList[Any]:
+def _has_room(span: Any, attributes: Mapping[str, AttributeValue]) -> bool:
+    """Tell whether *span* is the SDK's and takes *attributes* as they are."""
+    if type(span) is not _Span:
+        return False
+    held = span._attributes
+    if type(held) is not BoundedAttributes or held.max_value_len is not None:
+        return False
+    return held.maxlen is None or held.maxlen >= len(held._dict) + len(attributes)
+
+
+def _bounded_list(most: int | None, lock: LockType) -> BoundedList[Any]:
     """Return a list of events or links without any."""
     held = _new(BoundedList)
     held.dropped = 0
     held._dq = deque(maxlen=most)
-    held._lock = Lock()
+    held._lock = lock
     return held  # type: ignore[no-any-return]
 
 
@@ -337,4 +359,4 @@ def _form(value: Any) -> Any:
     if kind is deque:
         return kind, value.maxlen, [*value]
     # Ids and instants differ, and so do locks.
-    return kind if kind in (int, type(Lock())) else (kind, value)
+    return kind if kind in (int, LockType) else (kind, value)

@@ -20,7 +20,7 @@ from opentelemetry.trace import (
 )
 
 from platform_http.telemetry.redaction import UrlRedaction
-from platform_http.telemetry.sdk import ApiSpans, put, spans_of
+from platform_http.telemetry.sdk import ApiSpans, spans_of
 from platform_http.telemetry.series import OTHER, known_method
 
 if TYPE_CHECKING:
@@ -205,7 +205,7 @@ class ClientSpans:
             attributes["http.request.resend_count"] = attempt.number - 1
         if self._request_headers:
             _add_headers(attributes, self._request_headers, request.headers)
-        put(span, attributes)
+        self._spans.put(span, attributes)
 
 
 def context_of_sampled(span: Span) -> SpanContext | None:

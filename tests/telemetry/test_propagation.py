@@ -216,6 +216,18 @@ def test_another_global_propagator_that_writes_nothing_leaves_headers_alone(
     assert {name: headers[name] for name in STALE} == STALE
 
 
+def test_what_only_looks_like_a_context_is_left_to_the_propagator():
+    class Lookalike:
+        trace_id, span_id, is_remote, is_valid = 1, 2, False, True
+        trace_flags, trace_state = TraceFlags(1), TraceState()
+
+    headers: CIMultiDict[str] = CIMultiDict()
+    rights = Rights(trace=True, baggage=False)
+    span = NonRecordingSpan(Lookalike())
+    Propagation(["*"], None).inject(headers, span, context.Context(), rights)
+    assert headers["traceparent"] == f"00-{1:032x}-{2:016x}-01"
+
+
 def test_the_direct_form_is_what_the_propagator_would_write():
     state = TraceState([("a", "1"), ("b", "2")])
     span = NonRecordingSpan(SpanContext(2**127, 2**63, is_remote=False, trace_state=state))
