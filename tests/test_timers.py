@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from platform_http.timers import Timers
+from platform_http.timers import Bounded, Timers, clock_of
 
 
 class Entry:
@@ -134,31 +134,34 @@ def test_one_that_expires_costs_no_look_at_thousands_of_others() -> None:
     assert looks < 200 * len(instants)
 
 
-async def test_a_timeout_cancels_its_task_and_says_so(timers: Timers) -> None:
-    timeout = timers.timeout(asyncio.get_running_loop().time() + 0.01)
+async def test_what_is_bound_is_cancelled_in_its_task_and_says_so(timers: Timers) -> None:
+    bounded = Bounded()
+    bounded.bind(timers, asyncio.get_running_loop().time() + 0.01)
     with pytest.raises(asyncio.CancelledError):
         await asyncio.sleep(5)
-    assert timeout.stop()
+    assert bounded.release(timers)
     task = asyncio.current_task()
     assert task is not None
     assert task.cancelling() == 0
 
 
-async def test_a_timeout_that_was_stopped_cancels_nothing(timers: Timers) -> None:
-    timeout = timers.timeout(asyncio.get_running_loop().time() + 0.01)
-    assert not timeout.stop()
+async def test_what_was_released_cancels_nothing(timers: Timers) -> None:
+    bounded = Bounded()
+    bounded.bind(timers, asyncio.get_running_loop().time() + 0.01)
+    assert not bounded.release(timers)
     await asyncio.sleep(0.03)
 
 
-async def test_a_timeout_and_a_cancel_at_once_are_a_cancel(timers: Timers) -> None:
+async def test_a_bound_and_a_cancel_at_once_are_a_cancel(timers: Timers) -> None:
     seen = []
 
     async def wait() -> None:
-        timeout = timers.timeout(asyncio.get_running_loop().time())
+        bounded = Bounded()
+        bounded.bind(timers, asyncio.get_running_loop().time())
         try:
             await asyncio.sleep(5)
         except asyncio.CancelledError:
-            seen.append(timeout.stop())
+            seen.append(bounded.release(timers))
             raise
 
     task = asyncio.create_task(wait())
@@ -168,3 +171,36 @@ async def test_a_timeout_and_a_cancel_at_once_are_a_cancel(timers: Timers) -> No
     with pytest.raises(asyncio.CancelledError):
         await task
     assert seen == [False]
+
+
+async def test_a_slice_without_entries_is_not_waited_for(timers: Timers) -> None:
+    now = asyncio.get_running_loop().time()
+    gone = Entry(now + 0.01)
+    timers.add(gone)
+    timers.discard(gone)
+    later = [Entry(now + seconds) for seconds in (0.2, 0.1)]
+    for entry in later:
+        timers.add(entry)
+    assert len(timers._slices) == 2
+    await asyncio.sleep(0.3)
+    assert all(entry.when <= entry.expired_at < math.inf for entry in later)
+    assert not timers._slices
+    assert timers._handle is None
+
+
+async def test_the_clock_of_a_loop_is_its_own() -> None:
+    loop = asyncio.get_running_loop()
+    clock = clock_of(loop)
+    assert loop.time() <= clock() <= loop.time()
+
+
+async def test_a_loop_that_keeps_its_own_time_is_asked() -> None:
+    class Loop(asyncio.SelectorEventLoop):
+        def time(self) -> float:
+            return 7.0
+
+    loop = Loop()
+    try:
+        assert clock_of(loop)() == 7.0
+    finally:
+        loop.close()

@@ -47,7 +47,7 @@ class AttemptMiddleware:
         propagation: DeadlinePropagation | None,
     ) -> None:
         self._client = client
-        self._breaker = breaker
+        self.breaker = breaker
         self._concurrency = concurrency
         self._propagation = propagation
 
@@ -59,7 +59,7 @@ class AttemptMiddleware:
         call = ours.call
         assert call is not None
         origin = ours.origin_of(request.url)
-        breaker, concurrency = self._breaker, self._concurrency
+        breaker, concurrency = self.breaker, self._concurrency
         permit = None if breaker is None else breaker.admit(call, origin)
         slot: Slot | None = None
         attempt: Attempt | None = None
@@ -70,23 +70,10 @@ class AttemptMiddleware:
             if permit is not None:
                 # How long an attempt takes is counted without its wait for a turn.
                 permit.begin()
-            limit = attempt.started + call.attempt_timeout
-            when = min(limit, call.deadline)
-            timeout = None if when == math.inf else self._client.timers.timeout(when)
-            try:
-                response = await handler(request)
-            except asyncio.CancelledError:
-                if timeout is not None:
-                    expired, timeout = timeout, None
-                    if expired.stop():
-                        raise self._expired(call, limit) from None
-                raise
-            finally:
-                if timeout is not None:
-                    timeout.stop()
+            response = await handler(request)
             self._answered(attempt, response)
         except BaseException as error:  # noqa: BLE001 - reported whatever it is, and raised again
-            public = error
+            public: BaseException = error
             try:
                 if attempt is not None and not attempt.ended:
                     public = self._failure(attempt, request, error)
@@ -96,7 +83,7 @@ class AttemptMiddleware:
                     breaker.failed(permit, attempt, public)
                 if public is error:
                     raise
-                raise public from (public.__cause__ or error)
+                raise public from public.__cause__
             finally:
                 # A traceback keeps this frame; the frame must not keep the error.
                 del public
@@ -122,11 +109,17 @@ class AttemptMiddleware:
         if self._propagation is not None:
             self._propagation.write(attempt, request)
         client.observer.attempt_started(attempt, request)
+        until = now + call.attempt_timeout
+        if call.deadline < until:  # noqa: PLR1730 - min() takes as long as six function calls
+            until = call.deadline
+        if until < math.inf:
+            attempt.bind(client.timers, until)
         return attempt
 
     def _answered(self, attempt: Attempt, response: aiohttp.ClientResponse) -> None:
         theirs: AttemptResponse = response  # type: ignore[assignment] # made by our response class
         client = self._client
+        attempt.release(client.timers)
         attempt.ended = client.clock()
         attempt.status = response.status
         attempt.response_headers = response.headers
@@ -134,24 +127,20 @@ class AttemptMiddleware:
         client.observer.attempt_ended(attempt)
         theirs.watch(attempt)
 
-    def _expired(self, call: Call, limit: float) -> Exception:
-        if call.deadline <= limit:
-            return call.deadline_exceeded()
-        return AttemptTimeoutError(
-            f"no response headers within {call.attempt_timeout:.3g} s "
-            f"(client {call.client.name!r}, attempt {call.attempts})"
-        )
-
     def _failure(
         self, attempt: Attempt, request: aiohttp.ClientRequest, error: BaseException
     ) -> BaseException:
-        """End the attempt, and return what its caller is to see of *error*."""
+        """End the attempt, and return what its caller is to see of *error*, with its cause."""
+        is_expired = attempt.release(self._client.timers)
         public: BaseException = error
         if isinstance(error, asyncio.CancelledError):
             task = asyncio.current_task()
-            if request.session.closed and task is not None and not task.cancelling():
+            if is_expired:
+                public = self._expired(attempt)
+            elif request.session.closed and task is not None and not task.cancelling():
                 # A closing connector cancels its waiters without cancelling their tasks.
                 public = self._closed_error(attempt.call)
+                public.__cause__ = error
             elif getattr(request._timer, "_cancelled", False):  # noqa: SLF001 - the only signal
                 # A per-request ``timeout=`` cancels the task and is a TimeoutError further out.
                 attempt.error_type = error_type(TimeoutError())
@@ -162,11 +151,22 @@ class AttemptMiddleware:
                 public = self._closed_error(attempt.call)
             else:
                 public = translate(error, request.url)
+            if public is not error:
+                public.__cause__ = public.__cause__ or error
         if not isinstance(public, asyncio.CancelledError):
             attempt.error_type = error_type(public)
         attempt.ended = self._client.clock()
         self._client.observer.attempt_ended(attempt)
         return public
+
+    def _expired(self, attempt: Attempt) -> Exception:
+        call = attempt.call
+        if call.deadline <= attempt.started + call.attempt_timeout:
+            return call.deadline_exceeded()
+        return AttemptTimeoutError(
+            f"no response headers within {call.attempt_timeout:.3g} s "
+            f"(client {call.client.name!r}, attempt {call.attempts})"
+        )
 
     def _closed_error(self, call: Call) -> FactoryClosedError:
         return FactoryClosedError(

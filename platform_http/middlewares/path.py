@@ -33,7 +33,7 @@ class Path:
         self._first: ClientHandlerType = _send
         for middleware in reversed(self.middlewares):
             # Python takes longer to call an object than to call its method.
-            self._first = _link(middleware.__call__, self._first)
+            self._first = _link(middleware.__call__, self._first)  # type: ignore[operator] # mypy: not callable
 
     def __call__(
         self, request: aiohttp.ClientRequest, handler: ClientHandlerType

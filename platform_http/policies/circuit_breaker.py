@@ -71,25 +71,22 @@ class Permit:
 
     The first :meth:`record` or :meth:`release` counts, later ones do nothing.
 
-    Args:
-        breaker: Takes what is recorded; ``None`` if nothing is to be learned from the attempt.
-        generation: The period of the breaker in which the result counts.
-        timed: Whether it makes a difference when the attempt begins.
-
     Attributes:
+        breaker: Takes what is recorded, once; ``None`` if nothing is to be learned any more.
+        generation: The period of the breaker in which the result counts.
+        is_timed: Whether it makes a difference when the attempt begins.
         began: Instant at which the attempt began, on the breaker's clock; infinite until then.
         would_refuse: Whether this attempt is sent only because the breaker merely observes.
     """
 
-    __slots__ = ("_breaker", "_timed", "began", "generation", "would_refuse")
+    __slots__ = ("began", "breaker", "generation", "is_timed", "would_refuse")
 
-    def __init__(self, breaker: CircuitBreaker | None, generation: int, timed: bool) -> None:
-        # Not a bound method of it, which would be one more object for each attempt.
-        self._breaker = breaker
-        self._timed = timed
-        self.generation = generation
-        self.began = math.inf
-        self.would_refuse = breaker is None
+    # No constructor: one in Python takes as long as all the rest of admitting an attempt.
+    breaker: CircuitBreaker | None
+    generation: int
+    is_timed: bool
+    began: float
+    would_refuse: bool
 
     def begin(self) -> None:
         """Say that the attempt is sent now, after all waits; from here on it can become slow.
@@ -97,19 +94,29 @@ class Permit:
         Time in a queue of our own is never the server's fault. The first call counts; after the
         permit was given back, none does.
         """
-        if self._timed and self._breaker is not None:
-            self._timed = False
-            self._breaker.start(self)
+        if self.is_timed and self.breaker is not None:
+            self.is_timed = False
+            self.breaker.start(self)
 
     def record(self, health: Health) -> None:
         """Tell the breaker how the attempt went; ``Health.NEUTRAL`` is a :meth:`release`."""
-        breaker, self._breaker = self._breaker, None
+        breaker, self.breaker = self.breaker, None
         if breaker is not None:
             breaker.settle(self, health)
 
     def release(self) -> None:
         """Give the permit back and record nothing."""
         self.record(_NEUTRAL)
+
+
+def _permit(breaker: CircuitBreaker | None, generation: int, is_timed: bool) -> Permit:
+    permit = Permit()
+    permit.breaker = breaker
+    permit.generation = generation
+    permit.is_timed = is_timed
+    permit.began = math.inf
+    permit.would_refuse = breaker is None
+    return permit
 
 
 class CircuitBreaker:
@@ -276,7 +283,7 @@ class CircuitBreaker:
         """Return the right to send one attempt, or how long to wait for it."""
         if self._state is _CLOSED and self._running is None:
             self._unsettled += 1
-            return Permit(self, self._generation, False)
+            return _permit(self, self._generation, False)
         now = self._clock()
         # Whoever is told of a change may take the probe or steer elsewhere: so ask again after it.
         if self._opens_by_age(now):
@@ -284,7 +291,7 @@ class CircuitBreaker:
             return self.admit()
         wait = self._wait(now)
         if wait > 0.0:
-            return Permit(None, self._generation, False) if self._observe else Refusal(wait)
+            return _permit(None, self._generation, False) if self._observe else Refusal(wait)
         if self._state is State.OPEN:
             self._good_probes = 0
             self._change(State.HALF_OPEN)
@@ -293,7 +300,7 @@ class CircuitBreaker:
             self._begin_generation()
             self._probe_began = now
         self._unsettled += 1
-        return Permit(self, self._generation, True)
+        return _permit(self, self._generation, True)
 
     def refusal(self) -> Refusal | None:
         """Return what :meth:`admit` would refuse with now, and change nothing.
@@ -374,18 +381,16 @@ class CircuitBreaker:
         if permit.generation != self._generation:
             return
         self._unsettled -= 1
-        if self._running is not None and permit.began < math.inf:
-            self._running.finish(permit)
+        running = self._running
+        if running is not None and permit.began < math.inf:
+            running.finish(permit)
         if health is _NEUTRAL:
             return
         now = self._clock()
-        is_slow = now - permit.began >= self._slow_after
-        if self._state is _CLOSED:
-            self._count(health, now, is_slow)
-        else:
+        if self._state is not _CLOSED:
+            is_slow = now - permit.began >= self._slow_after
             self._judge_probe(now, is_good=health is _OK and not is_slow)
-
-    def _count(self, health: Health, now: float, is_slow: bool) -> None:
+            return
         window = self._window
         if now >= window.bucket_ends:
             window.advance(now)
@@ -393,12 +398,13 @@ class CircuitBreaker:
             window.add_ok()
         else:
             window.add_failed()
-        if is_slow:
-            window.add_slow()
-        if self._forced is None and (
-            (window.failed and self._too_many_failed())
-            or (self._running is not None and self._too_slow(now))
-        ):
+        if running is not None:
+            if now - permit.began >= self._slow_after:
+                window.add_slow()
+        elif not window.failed:
+            # Nothing opens it; nearly all results end here.
+            return
+        if self._forced is None and (self._too_many_failed() or self._too_slow(now)):
             self._open(now)
 
     def _judge_probe(self, now: float, *, is_good: bool) -> None:

@@ -12,15 +12,15 @@ if TYPE_CHECKING:
 class Slot:
     """The right to be in flight. Give it back on every path."""
 
-    __slots__ = ("_limit",)
+    __slots__ = ("limit",)
 
-    def __init__(self, limit: ConcurrencyLimit) -> None:
-        # Not a bound method of it, which would be one more object for each attempt.
-        self._limit: ConcurrencyLimit | None = limit
+    # What it is a place of, set by whoever makes it, until it is given back. No constructor: one in
+    # Python takes longer than all the rest of taking a slot.
+    limit: ConcurrencyLimit | None
 
     def release(self) -> None:
         """Hand the place to whoever has waited longest; later calls do nothing."""
-        limit, self._limit = self._limit, None
+        limit, self.limit = self.limit, None
         if limit is not None:
             limit.vacate()
 
@@ -85,7 +85,9 @@ class ConcurrencyLimit:
         """Return a slot if one is free; nobody waits then, so nobody is overtaken."""
         if self.in_use < self._limit:
             self.in_use += 1
-            return Slot(self)
+            slot = Slot()
+            slot.limit = self
+            return slot
         return None
 
     def enter(self, wake: Callable[[], None]) -> Slot | Ticket | None:
@@ -114,6 +116,7 @@ class ConcurrencyLimit:
             self.in_use -= 1
             return
         ticket, wake = self._waiting.popitem(last=False)
-        ticket.slot = Slot(self)
+        ticket.slot = slot = Slot()
+        slot.limit = self
         # Last, so that it finds the ticket granted and the counts right.
         wake()

@@ -25,7 +25,11 @@ EVERYTHING = {
 
 def _registries(session: aiohttp.ClientSession) -> dict[str, LruRegistry[object, object]]:
     (path,) = session._middlewares
-    holders = [*path.middlewares, *(getattr(m, "_quota", None) for m in path.middlewares)]
+    parts = ("_quota", "breaker", "_concurrency")
+    holders = [
+        *path.middlewares,
+        *(getattr(middleware, part, None) for middleware in path.middlewares for part in parts),
+    ]
     return {
         name: value
         for holder in holders
