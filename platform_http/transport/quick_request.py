@@ -109,7 +109,8 @@ class QuickRequest(PlatformRequest):
         self._timer = timer
         self._ssl = ssl
         self.server_hostname = server_hostname
-        self.update_host(url)
+        self._begin(url)
+        _Base.update_host(self, url)
         if headers or skip_auto_headers is not None:
             self.update_headers(headers)
             self.update_auto_headers(skip_auto_headers)
