@@ -35,6 +35,25 @@ async def test_each_expires_in_its_own_time(timers: Timers) -> None:
     assert len(timers) == 0
 
 
+async def test_those_that_are_late_expire_in_their_order(timers: Timers) -> None:
+    told: list[float] = []
+
+    class Telling(Entry):
+        def expire(self) -> None:
+            told.append(self.when)
+
+    # In one slice, whose order is that of a set.
+    begin = asyncio.get_running_loop().time() // 1 + 2
+    entries = [Telling(begin + number / 1000) for number in (9, 3, 7, 1, 5, 8, 2, 6, 4)]
+    for entry in entries:
+        timers.add(entry)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(timers.loop, "time", lambda: begin + 1)
+        timers._wake()
+    assert told == sorted(told)
+    assert len(told) == len(entries)
+
+
 async def test_what_was_discarded_does_not_expire(timers: Timers) -> None:
     entry = Entry(asyncio.get_running_loop().time() + 0.01)
     timers.add(entry)
