@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
+from platform_http import timers as timers_module
 from platform_http.timers import Bounded, Timers, clock_of
 
 
@@ -223,3 +224,8 @@ async def test_a_loop_that_keeps_its_own_time_is_asked() -> None:
         assert clock_of(loop)() == 7.0
     finally:
         loop.close()
+
+
+async def test_the_current_task_is_found_as_asyncio_finds_it() -> None:
+    # In Python 3.11 by a private name.
+    assert timers_module._current_task(asyncio.get_running_loop()) is asyncio.current_task()
