@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import enum
+import functools
 import math
 import uuid
 from contextvars import Context, ContextVar, Token, copy_context
@@ -46,6 +47,7 @@ class Origin(NamedTuple):
     host: str
     port: int
 
+    @functools.lru_cache(maxsize=1024)  # noqa: B019 - values, of which there are few
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.scheme}://{host}:{self.port}"

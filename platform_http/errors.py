@@ -81,7 +81,10 @@ class CircuitOpenError(RequestRejectedError):
     error_type = "circuit_open"
 
     def __init__(self, message: str, *, retry_after: float, attempts: int = 0) -> None:
-        super().__init__(message, attempts=attempts)
+        # What the bases would do, in a third of the time: while a circuit is open, to make this
+        # error is most of what a call does.
+        self.args = (message,)
+        self.attempts = attempts
         self.retry_after = retry_after
 
 

@@ -11,6 +11,7 @@ import math
 import sys
 import time
 from contextvars import Context
+from operator import attrgetter
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -52,6 +53,9 @@ class Expiring(Protocol):
 # Seconds that share a set: few sets to find the next instant among, few entries to look through.
 _SLICE = 1 / 16
 _NO_SLICE = -math.inf
+
+
+_instant = attrgetter("when")
 
 
 class Timers:
@@ -127,6 +131,9 @@ class Timers:
         current = now // _SLICE
         for number in sorted(number for number in self._slices if number <= current):
             due = [each for each in self._slices.get(number, ()) if each.when <= now]
+            # A loop that was kept busy finds several at a time, and the first of them says what
+            # happened: a body that is out of time is not also a silent one.
+            due.sort(key=_instant)
             for expiring in due:
                 self._expire(expiring)
         self._drop_if_empty()

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 from yarl import URL
 
+from platform_http import call as call_module
 from platform_http.call import Attempt, BodyEnd, CallOptions, Origin, deadline
 from tests.telemetry.stand_ins import Scene
 
@@ -77,3 +78,14 @@ class TestAnAttempt:
         attempt.when_ended(lambda _: told.append("late"))
         assert told == ["judged", "ended", "late"]
         assert (attempt.body, attempt.body_error_type) == (BodyEnd.FAILED, "payload_error")
+
+
+def test_an_origin_is_made_once_and_never_too_many_are_kept(monkeypatch) -> None:
+    monkeypatch.setattr(call_module, "_MAX_ORIGINS", 4)
+    monkeypatch.setattr(call_module, "_ORIGINS", {})
+    urls = [URL(f"http://{number}.test/") for number in range(9)]
+    for url in urls:
+        origin = Origin.of(url)
+        assert origin is Origin.of(url.with_path("/other"))
+        assert origin == ("http", url.host, 80)
+        assert len(call_module._ORIGINS) <= 4

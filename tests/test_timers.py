@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
+from platform_http import timers as timers_module
 from platform_http.timers import Bounded, Timers, clock_of
 
 
@@ -33,6 +34,25 @@ async def test_each_expires_in_its_own_time(timers: Timers) -> None:
     await asyncio.sleep(0.1)
     assert all(entry.when <= entry.expired_at < math.inf for entry in entries)
     assert len(timers) == 0
+
+
+async def test_those_that_are_late_expire_in_their_order(timers: Timers) -> None:
+    told: list[float] = []
+
+    class Telling(Entry):
+        def expire(self) -> None:
+            told.append(self.when)
+
+    # In one slice, whose order is that of a set.
+    begin = asyncio.get_running_loop().time() // 1 + 2
+    entries = [Telling(begin + number / 1000) for number in (9, 3, 7, 1, 5, 8, 2, 6, 4)]
+    for entry in entries:
+        timers.add(entry)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(timers.loop, "time", lambda: begin + 1)
+        timers._wake()
+    assert told == sorted(told)
+    assert len(told) == len(entries)
 
 
 async def test_what_was_discarded_does_not_expire(timers: Timers) -> None:
@@ -204,3 +224,8 @@ async def test_a_loop_that_keeps_its_own_time_is_asked() -> None:
         assert clock_of(loop)() == 7.0
     finally:
         loop.close()
+
+
+async def test_the_current_task_is_found_as_asyncio_finds_it() -> None:
+    # In Python 3.11 by a private name.
+    assert timers_module._current_task(asyncio.get_running_loop()) is asyncio.current_task()

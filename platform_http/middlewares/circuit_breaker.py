@@ -48,11 +48,11 @@ class CircuitBreakerGate:
 
         It admits nothing: ``None`` only says that the gate has to be asked.
         """
-        refusal = self._breakers.get(origin).refusal()
-        if refusal is None:
+        wait = self._breakers.get(origin).refuses_for()
+        if wait == 0.0:
             self.refusing.pop(origin, None)
             return None
-        error = self._refused(call, origin, refusal)
+        error = self._refused(call, origin, wait)
         if call.max_attempts > 1:
             # The retry policy would have been asked, and would have stopped.
             stopped(call, error.error_type, error)
@@ -66,7 +66,7 @@ class CircuitBreakerGate:
         """
         admission = self._breakers.get(origin).admit()
         if isinstance(admission, Refusal):
-            raise self._refused(call, origin, admission)
+            raise self._refused(call, origin, admission.retry_after)
         if admission.would_refuse:
             self._client.observer.rejected(
                 call, origin, CircuitOpenError.error_type, enforced=False
@@ -90,7 +90,7 @@ class CircuitBreakerGate:
         else:
             permit.record(of_exception(error).health)
 
-    def _refused(self, call: Call, origin: Origin, refusal: Refusal) -> CircuitOpenError:
+    def _refused(self, call: Call, origin: Origin, wait: float) -> CircuitOpenError:
         self._client.observer.rejected(call, origin, CircuitOpenError.error_type)
         beginning = self.refusing.get(origin)
         if beginning is None:
@@ -101,8 +101,8 @@ class CircuitBreakerGate:
             )
             self.refusing[origin] = beginning
         return CircuitOpenError(
-            f"{beginning} {refusal.retry_after:.1f} s",
-            retry_after=refusal.retry_after,
+            f"{beginning} {wait:.1f} s",
+            retry_after=wait,
             attempts=call.sent,
         )
 

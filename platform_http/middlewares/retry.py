@@ -59,7 +59,9 @@ class RetryMiddleware:
             response = await handler(request)
         except Exception as error:
             if _refuses(error):
-                # There is no earlier result to return in its place.
+                # There is no earlier result to return in its place. The budget, of which nothing is
+                # needed, is shown all the same.
+                self._budgets.get(ours.origin_of(request.url))
                 stopped(call, _stop_reason(error_type(error)), error)
                 raise
             first = _Result(of_exception(error), error=error, sent=call.sent > sent)

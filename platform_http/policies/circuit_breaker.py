@@ -30,6 +30,8 @@ class State(enum.Enum):
 # By names of their own: Python 3.11 takes as long to find a member in its enumeration as for all
 # the rest of admitting an attempt.
 _CLOSED: Final = State.CLOSED
+_OPEN: Final = State.OPEN
+_HALF_OPEN: Final = State.HALF_OPEN
 _OK: Final = Health.OK
 _NEUTRAL: Final = Health.NEUTRAL
 
@@ -232,7 +234,7 @@ class CircuitBreaker:
             self._running = InFlight(slow_call_duration)
             self._slow_after, self._slow_ratio = slow_call_duration, slow_call_ratio
         self._window = SlidingWindow(window, clock())
-        self._state = State.CLOSED
+        self._state = _CLOSED
         self._forced: State | None = None
         self._generation = 0
         # Permits of this generation that were not given back; in half-open that is the probe.
@@ -259,7 +261,7 @@ class CircuitBreaker:
         That is: closed and not forced, no permit of this generation is out, and the window holds
         no failure and nothing slow.
         """
-        if self._state is not State.CLOSED or self._forced is not None or self._unsettled:
+        if self._state is not _CLOSED or self._forced is not None or self._unsettled:
             return False
         self._window.advance(self._clock())
         return not (self._window.failed or self._window.slow)
@@ -292,37 +294,36 @@ class CircuitBreaker:
         wait = self._wait(now)
         if wait > 0.0:
             return _permit(None, self._generation, False) if self._observe else Refusal(wait)
-        if self._state is State.OPEN:
+        if self._state is _OPEN:
             self._good_probes = 0
-            self._change(State.HALF_OPEN)
+            self._change(_HALF_OPEN)
             return self.admit()
-        if self._state is State.HALF_OPEN:
+        if self._state is _HALF_OPEN:
             self._begin_generation()
             self._probe_began = now
         self._unsettled += 1
         return _permit(self, self._generation, True)
 
-    def refusal(self) -> Refusal | None:
-        """Return what :meth:`admit` would refuse with now, and change nothing.
+    def refuses_for(self) -> float:
+        """Return the seconds that :meth:`admit` would refuse for now, and change nothing.
 
-        ``None`` leaves it to :meth:`admit`, which may refuse all the same: where it is a probe or
-        the age of running attempts that decides, asking is part of it.
+        0.0 leaves it to :meth:`admit`, which may refuse all the same: where it is a probe or the
+        age of running attempts that decides, asking is part of it.
         """
-        if self._state is not State.OPEN or self._observe:
-            return None
-        wait = self._wait(self._clock())
-        return Refusal(wait) if wait > 0.0 else None
+        if self._state is not _OPEN or self._observe:
+            return 0.0
+        return self._wait(self._clock())
 
     def force_open(self) -> None:
         """Refuse everything, probes included, until told otherwise."""
-        self._forced = State.OPEN
-        if self._state is not State.OPEN:
-            self._change(State.OPEN)
+        self._forced = _OPEN
+        if self._state is not _OPEN:
+            self._change(_OPEN)
 
     def force_closed(self) -> None:
         """Admit everything, whatever comes back, until told otherwise."""
-        self._forced = State.CLOSED
-        if self._state is not State.CLOSED:
+        self._forced = _CLOSED
+        if self._state is not _CLOSED:
             self._close()
 
     def automatic(self) -> None:
@@ -333,11 +334,11 @@ class CircuitBreaker:
 
     def _wait(self, now: float) -> float:
         """Return the seconds, >= 0, until a caller is let through."""
-        if self._state is State.CLOSED:
+        if self._state is _CLOSED:
             return 0.0
         if self._forced is not None:
             return self._open_duration
-        if self._state is State.OPEN:
+        if self._state is _OPEN:
             return max(0.0, self._open_until - now)
         if not self._unsettled:
             return 0.0
@@ -346,9 +347,9 @@ class CircuitBreaker:
 
     def _opens_by_age(self, now: float) -> bool:
         """Tell whether attempts that are still running open the circuit."""
-        if self._running is None or self._state is State.OPEN:
+        if self._running is None or self._state is _OPEN:
             return False
-        if self._state is State.HALF_OPEN:
+        if self._state is _HALF_OPEN:
             return self._running.slow(now) > 0
         self._window.advance(now)
         return self._forced is None and self._too_slow(now)
@@ -373,7 +374,7 @@ class CircuitBreaker:
         permit.began = now = self._clock()
         if self._running is not None:
             self._running.start(permit, now)
-        if self._state is State.HALF_OPEN:
+        if self._state is _HALF_OPEN:
             self._probe_began = now
 
     def settle(self, permit: Permit, health: Health) -> None:
@@ -419,12 +420,12 @@ class CircuitBreaker:
         period = self._next_open * (1.0 + OPEN_JITTER * self._rng.random())
         self._open_until = now + period
         self._next_open = min(self._next_open * 2.0, self._open_duration_max)
-        self._change(State.OPEN)
+        self._change(_OPEN)
 
     def _close(self) -> None:
         self._window.clear(self._clock())
         self._next_open = self._open_duration
-        self._change(State.CLOSED)
+        self._change(_CLOSED)
 
     def _change(self, state: State) -> None:
         previous, self._state = self._state, state

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from platform_http.call import Attempt, Call, Client, ConnectionCount
     from platform_http.policies.egress import Refusal
+    from platform_http.timers import Timers
     from platform_http.transport.client_tls import ClientTls
     from platform_http.transport.egress import EgressGuard
     from platform_http.transport.peers import PeerInspector
@@ -44,11 +45,12 @@ class _Silence:
     It stays while bytes come, and when it expires, the connection looks at when the last ones did.
     """
 
-    __slots__ = ("_protocol", "when")
+    __slots__ = ("_protocol", "_timers", "when")
 
-    def __init__(self, when: float, protocol: PlatformProtocol) -> None:
+    def __init__(self, when: float, protocol: PlatformProtocol, timers: Timers) -> None:
         self.when = when
         self._protocol = protocol
+        self._timers = timers
 
     def expire(self) -> None:
         """Let the connection look."""
@@ -56,7 +58,7 @@ class _Silence:
 
     def cancel(self) -> None:
         """End it: what aiohttp asks of the timer that it takes this for."""
-        self._protocol.client.timers.discard(self)
+        self._timers.discard(self)
 
 
 class PlatformProtocol(ResponseHandler):
@@ -80,7 +82,7 @@ class PlatformProtocol(ResponseHandler):
 
     def __init__(self, loop: asyncio.AbstractEventLoop, client: Client) -> None:
         super().__init__(loop)
-        self.client = client
+        self._client = client
 
     def bound_silence(self, limit: float) -> None:
         """Let the read timeout run from now on, and be *limit* seconds at most.
@@ -102,21 +104,22 @@ class PlatformProtocol(ResponseHandler):
             if self._read_timeout_handle is not None:
                 self._drop_timeout()
             return
-        self._heard = self.client.clock()
+        self._heard = self._client.clock()
         if self._read_timeout_handle is None or timeout != self._patience:
             self._drop_timeout()
             self._patience = timeout
             self._listen()
 
     def _listen(self) -> None:
-        silence = _Silence(self._heard + self._patience, self)
+        timers = self._client.timers
+        silence = _Silence(self._heard + self._patience, self, timers)
         self._read_timeout_handle = silence  # type: ignore[assignment] # less than a handle, and enough
-        self.client.timers.add(silence)
+        timers.add(silence)
 
     def patience_ended(self) -> None:
         """End the wait for more bytes, unless some came since it began."""
         self._read_timeout_handle = None
-        if self.client.clock() < self._heard + self._patience:
+        if self._client.clock() < self._heard + self._patience:
             self._listen()
         else:
             self._on_read_timeout()
@@ -124,12 +127,12 @@ class PlatformProtocol(ResponseHandler):
     def serve(self, origin: Origin) -> None:
         """Count the connection in at its first request."""
         self.origin = origin
-        self.opened = self.client.loop.time()
+        self.opened = self._client.loop.time()
         self.active = True
         name = self.transport.get_extra_info("peername") if self.transport is not None else None
         if isinstance(name, tuple):
             self.peer = (name[0], name[1])
-        self.connections = self.client.observer.connections(origin)
+        self.connections = self._client.observer.connections(origin)
         self.connections.active.value += 1
 
     def reuse(self) -> None:
@@ -172,9 +175,9 @@ class PlatformProtocol(ResponseHandler):
         if self.origin is not None and (connections := self.connections) is not None:
             state = connections.active if self.active else connections.idle
             state.value -= 1
-            duration = self.client.loop.time() - self.opened
+            duration = self._client.loop.time() - self.opened
             origin, self.origin, self.connections = self.origin, None, None
-            self.client.observer.connection_closed(origin, duration=duration)
+            self._client.observer.connection_closed(origin, duration=duration)
 
 
 class WatchedProtocol(Watched, PlatformProtocol):

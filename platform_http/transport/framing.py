@@ -29,12 +29,6 @@ _CONNECTION_OPTIONS = frozenset({"close", "keep-alive"})
 _DISGUISED = frozenset({"content_length", "transfer_encoding"})
 
 
-def splits_request_line(url: URL) -> bool:
-    """Tell whether the target of *url*, which may be taken as it is, ends before its end."""
-    target = url.raw_path_qs
-    return " " in target or not target.isprintable()
-
-
 def contradicts_route(headers: CIMultiDict[str], url: URL) -> str | None:
     """Return what is wrong with headers that say how to handle the connection, or ``None``.
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from inspect import signature
 from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
@@ -109,7 +108,8 @@ class QuickRequest(PlatformRequest):
         self._timer = timer
         self._ssl = ssl
         self.server_hostname = server_hostname
-        self.update_host(url)
+        self._begin(url)
+        _Base.update_host(self, url)
         if headers or skip_auto_headers is not None:
             self.update_headers(headers)
             self.update_auto_headers(skip_auto_headers)
@@ -140,6 +140,7 @@ class QuickRequest(PlatformRequest):
             self._is_whole = True
             if call is not None:
                 self._describe(call)
+        # In debug mode aiohttp also keeps where it was made, which nothing looks at.
         self._traces = traces
 
 
@@ -149,7 +150,10 @@ def is_sound() -> bool:
 
     Call it in a running event loop.
     """
-    if signature(_Base).parameters.keys() != signature(QuickRequest).parameters.keys():
+    # inspect.signature() would take as long as making the session.
+    theirs: Any = _Base.__init__
+    ours: Any = QuickRequest.__init__
+    if theirs.__kwdefaults__.keys() != ours.__kwdefaults__.keys():
         return False
     asked: dict[str, Any] = {
         "loop": asyncio.get_running_loop(),

@@ -111,7 +111,9 @@ class PlatformRequest(aiohttp.ClientRequest):
         self._origin = origin = Origin.of(url)
         if self.egress is not None:
             self.denied = self.egress.admit(call, url, origin)
-        if framing.splits_request_line(url):
+        target = url.raw_path_qs
+        if " " in target or not target.isprintable():
+            # The line of the request would end before its end.
             raise translate(ValueError("its path or query holds a space or control character"), url)
 
     def update_headers(self, headers: LooseHeaders | None) -> None:

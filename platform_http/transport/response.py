@@ -282,18 +282,19 @@ class PlatformResponse(aiohttp.ClientResponse):
     def watch(self, attempt: Attempt) -> None:
         """Bind the response to *attempt*, which got its headers just now."""
         self.attempt = attempt
-        attempt.call.status = self.status
-        if attempt.call.upgrade:
+        call = attempt.call
+        call.status = self.status
+        if call.upgrade:
             # What ws_connect() raises about them is out of our sight.
             self._show(ShownHeaders(self._headers))
         connection = self._connection
         if connection is None or self.status == 101:
             # Complete already, or an upgrade: a call ends at its 101.
-            self._measure()
+            self._measure(call)
             attempt.end(BodyEnd.COMPLETE)
         else:
             connection.add_callback(self._body_ended)
-            self._bound(attempt.call, connection.protocol)
+            self._bound(call, connection.protocol)
 
     def _bound(self, call: Call, protocol: ResponseHandler | None) -> None:
         self._call = call
@@ -358,7 +359,7 @@ class PlatformResponse(aiohttp.ClientResponse):
         attempt, stream = self.attempt, self._stream
         if attempt is None or stream is None:
             return
-        self._measure()
+        self._measure(attempt.call)
         error = stream.exception()
         if stream.is_eof() and not isinstance(error, aiohttp.ClientPayloadError):
             attempt.end(BodyEnd.COMPLETE)
@@ -369,12 +370,11 @@ class PlatformResponse(aiohttp.ClientResponse):
         else:
             attempt.end(BodyEnd.FAILED, error_type(error))
 
-    def _measure(self) -> None:
+    def _measure(self, call: Call) -> None:
         stream = self._stream
         # aiohttp's empty stream has no total_raw_bytes.
-        if self.attempt is not None and stream is not None:
-            size = 0 if stream is EMPTY_PAYLOAD else stream.total_raw_bytes
-            self.attempt.call.response_body_size = size
+        if stream is not None:
+            call.response_body_size = 0 if stream is EMPTY_PAYLOAD else stream.total_raw_bytes
 
 
 def response_class(client: Client, serializer: Serializer | None = None) -> type[PlatformResponse]:

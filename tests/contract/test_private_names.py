@@ -168,6 +168,78 @@ async def test_a_protocol_has_the_attributes_that_are_read() -> None:
     assert protocol.should_close is True
 
 
+async def test_a_protocol_re_arms_its_read_timeout_by_one_method_and_drops_it_by_another() -> None:
+    told = []
+
+    class Telling(ResponseHandler):
+        def _reschedule_timeout(self) -> None:
+            told.append("again")
+            super()._reschedule_timeout()
+
+        def _drop_timeout(self) -> None:
+            told.append("drop")
+            super()._drop_timeout()
+
+    class Handle:
+        def cancel(self) -> None:
+            told.append("cancel")
+
+    protocol = Telling(loop=asyncio.get_running_loop())
+    assert (protocol._read_timeout, protocol._read_timeout_handle) == (None, None)
+    assert (protocol._reading_paused, protocol._buffer_paused) == (False, False)
+    protocol.connection_made(asyncio.Transport())
+    protocol.set_response_params(read_timeout=60.0)
+    assert protocol._read_timeout == 60.0
+    protocol.start_timeout()
+    protocol.data_received(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n")
+    assert told == ["again", "again"]
+    # All that it wants of what it takes for a timer.
+    protocol._read_timeout_handle.cancel()
+    protocol._read_timeout_handle = Handle()
+    protocol.data_received(b"a")
+    assert told[2:] == ["again", "cancel"]
+    protocol.data_received(b"b")
+    assert told[4:] == ["again", "drop"]
+    assert protocol._read_timeout_handle is None
+    protocol._on_read_timeout()
+    assert isinstance(protocol.exception(), aiohttp.SocketTimeoutError)
+
+
+async def test_a_connection_keeps_its_protocol_under_a_name_of_its_own() -> None:
+    protocol = ResponseHandler(loop=asyncio.get_running_loop())
+    connector = aiohttp.TCPConnector()
+    connection = Connection(connector, "key", protocol, asyncio.get_running_loop())
+    assert connection._protocol is connection.protocol is protocol
+    connection._protocol = None
+    await connector.close()
+
+
+def test_releasing_a_response_does_what_is_known() -> None:
+    def lines(function: object) -> list[str]:
+        source = inspect.getsource(function)
+        return [line.strip() for line in source.splitlines()[1:] if line.strip()]
+
+    assert lines(aiohttp.ClientResponse.release) == [
+        "if not self._released:",
+        "self._notify_content()",
+        "self._closed = True",
+        "self._cleanup_writer()",
+        "self._release_connection()",
+        "return noop()",
+    ]
+    assert lines(aiohttp.ClientResponse._notify_content) == [
+        "content = self.content",
+        "if content and content.exception() is None:",
+        "set_exception(content, _CONNECTION_CLOSED_EXCEPTION)",
+        "self._released = True",
+    ]
+    # So there is nothing left to clean up once it is closed.
+    for function in (aiohttp.ClientResponse._response_eof, aiohttp.ClientResponse.close):
+        body = lines(function)
+        assert "self._closed = True" in body
+        assert "self._cleanup_writer()" in body
+
+
 async def test_a_websocket_has_the_response_that_its_connection_is_given_back_by() -> None:
     async def handler(request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse()
@@ -232,6 +304,7 @@ async def test_a_request_has_the_attributes_that_are_read_and_set() -> None:
     assert request.proxy_headers is None
     assert request.auth is None
     assert request._traces == []
+    assert request._body is request.body
     assert request.body.consumed is False
     assert isinstance(request._timer, aiohttp.helpers.TimerNoop)
 
@@ -410,6 +483,8 @@ def test_a_trace_config_sends_by_its_private_signals() -> None:
     config = aiohttp.TraceConfig()
     assert config.on_request_start is config._on_request_start
     assert config.on_request_end is config._on_request_end
+    assert config.on_request_exception is config._on_request_exception
+    assert inspect.signature(config.trace_config_ctx).parameters.keys() == {"trace_request_ctx"}
 
 
 async def test_leaving_the_context_of_a_response_releases_and_waits_for_its_writer() -> None:

@@ -7,7 +7,9 @@ import contextlib
 
 import aiohttp
 import pytest
+from multidict import CIMultiDict
 
+from platform_http.call import Call, CallOptions, Origin, client_of
 from platform_http.errors import CircuitOpenError
 from platform_http.testing import FaultServer
 from platform_http.testing.actions import delay, hang, partial_body, respond
@@ -252,3 +254,41 @@ async def test_a_breaker_that_is_off_never_refuses(observed: Observed) -> None:
         for _ in range(30):
             assert await _call(session, server.url) == 503
     assert len(server.requests) == 30
+
+
+@pytest.mark.parametrize("retries", [True, False])
+async def test_a_gate_refuses_beforehand_as_it_would_have_refused_the_attempt(
+    observed: Observed, retries: bool
+) -> None:
+    settings = EAGER | {"retry": {"enabled": retries, "max_attempts": 2}}
+    async with FaultServer() as server, observed.session(**settings) as session:
+        client = client_of(session)
+        assert client is not None
+        (path,) = session._middlewares
+        gate = path.middlewares[-1].breaker
+        origin = Origin.of(server.url)
+
+        def refusal() -> Exception | None:
+            call = Call(client, CallOptions())
+            call.open("GET", CIMultiDict(), client.clock())
+            call.leave()
+            try:
+                return gate.refusal(call, origin)
+            finally:
+                call.close("rejected", "circuit_open", client.clock())
+
+        assert refusal() is None
+        gate._breakers.get(origin).force_open()
+        with pytest.raises(CircuitOpenError) as caught:
+            await _call(session, server.url)
+        beforehand = refusal()
+    assert isinstance(beforehand, CircuitOpenError)
+    assert str(beforehand) == str(caught.value)
+    assert beforehand.args == caught.value.args == (str(caught.value),)
+    assert (beforehand.attempts, beforehand.retry_after) == (0, caught.value.retry_after)
+    assert getattr(beforehand, "__notes__", []) == getattr(caught.value, "__notes__", [])
+    assert hasattr(beforehand, "__notes__") is retries
+    assert observed.value("platform_http_rejections_total", reason="circuit_open") == 2
+    stops = observed.value("platform_http_retry_stops_total", reason="circuit_open")
+    assert stops == (2 if retries else 0)
+    assert not server.requests

@@ -7,6 +7,7 @@ import asyncio
 import aiohttp
 import pytest
 
+from platform_http.call import Origin, client_of
 from platform_http.errors import ConcurrencyLimitError, DeadlineExceededError
 from platform_http.testing import FaultServer
 from platform_http.testing.actions import delay, hang, partial_body, respond
@@ -176,3 +177,20 @@ async def test_a_websocket_gives_its_permit_back_at_the_101(observed: Observed) 
                 assert observed.value("platform_http_concurrency_in_use") == 0
     finally:
         await runner.cleanup()
+
+
+async def test_a_turn_that_comes_in_the_very_moment_it_is_late_is_taken(observed: Observed) -> None:
+    async with FaultServer() as server, observed.session(**limited()) as session:
+        client = client_of(session)
+        assert client is not None
+        (path,) = session._middlewares
+        slot = path.middlewares[-1]._concurrency.take(Origin.of(server.url))
+        assert slot is not None
+        waiting = asyncio.create_task(_call(session, server.url))
+        await asyncio.sleep(0.01)
+        pending = [each for entries in client.timers._slices.values() for each in entries]
+        (turn,) = (each for each in pending if hasattr(each, "come"))
+        turn.expire()
+        slot.release()
+        assert await waiting == 200
+    assert observed.value("platform_http_rejections_total") == 0

@@ -273,3 +273,27 @@ def test_looking_at_a_breaker_opens_nothing():
     assert circuit.breaker.snapshot().slow == 50
     assert circuit.breaker.state is State.CLOSED
     assert len(running) == 50
+
+
+def test_it_tells_how_long_it_refuses_and_changes_nothing_by_that(circuit):
+    assert circuit.breaker.refuses_for() == 0.0
+    circuit.trip()
+    wait = circuit.breaker.refuses_for()
+    assert wait == circuit.refusal().retry_after > 0
+    circuit.clock.advance(wait)
+    # Whether the next one is a probe is for its admission to say.
+    assert circuit.breaker.refuses_for() == 0.0
+    assert circuit.breaker.state is State.OPEN
+    circuit.permit()
+    assert circuit.breaker.refuses_for() == 0.0
+    assert circuit.refusal().retry_after > 0
+
+
+def test_forced_open_it_refuses_for_an_open_period(circuit):
+    circuit.breaker.force_open()
+    assert circuit.breaker.refuses_for() == circuit.refusal().retry_after == 5.0
+
+
+def test_an_observing_breaker_never_refuses_beforehand(observer):
+    observer.breaker.force_open()
+    assert observer.breaker.refuses_for() == 0.0

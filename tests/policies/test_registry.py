@@ -141,3 +141,12 @@ def test_whatever_is_used_the_size_stays_below_twice_the_bound_and_the_latest_is
         if all(other.idle for _, other in entries.items()):
             entries.get("fresh")
             assert len(entries) <= bound
+
+
+def test_the_one_that_was_used_last_is_forgotten_like_any_other():
+    entries = registry(bound=1)
+    first = entries.get("a")
+    assert entries.get("a") is first
+    assert entries.get("b").key == "b"
+    assert keys(entries) == ["b"]
+    assert entries.get("a") is not first

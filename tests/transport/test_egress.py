@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable
 from ipaddress import ip_network
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import assume, given
@@ -29,8 +31,8 @@ class Observer:
 
 def guard(**egress: object) -> EgressGuard:
     settings = HttpSettings(egress=egress).client()
-    # The loop is not looked at.
-    client = Client(settings, Observer(), None)
+    # Of the loop only the time is looked at.
+    client = Client(settings, Observer(), SimpleNamespace(time=time.monotonic))
     policy = make_policy(settings.egress)
     assert policy is not None
     return EgressGuard(policy, client)
