@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from opentelemetry.trace import Status, StatusCode
+from opentelemetry.trace import Status, StatusCode, set_span_in_context
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,6 +43,9 @@ class Spans(Protocol):
     ) -> Span:
         """Start a span below that of *context*; samplers may decide by *attributes*."""
 
+    def below(self, span: Span, context: Context) -> Context:
+        """Return *context* with *span* in it; without a valid identity it is no parent."""
+
     def put(self, span: Span, attributes: Mapping[str, AttributeValue]) -> None:
         """Set *attributes* of *span*."""
 
@@ -70,6 +73,12 @@ class ApiSpans:
     ) -> Span:
         """Start a span below that of *context*."""
         return self._tracer.start_span(name, context=context, kind=kind, attributes=attributes)
+
+    def below(self, span: Span, context: Context) -> Context:
+        """Return *context* with *span* in it; without a valid identity it is no parent."""
+        if not span.get_span_context().is_valid:
+            return context
+        return set_span_in_context(span, context)
 
     def put(self, span: Span, attributes: Mapping[str, AttributeValue]) -> None:
         """Set *attributes* of *span*."""

@@ -64,6 +64,7 @@ if TYPE_CHECKING:
 # Whatever they make is filled by hand.
 _new: Final[Any] = object.__new__
 
+_NOTHING: Final = ()
 _DROP: Final = Decision.DROP
 _SAMPLE: Final = Decision.RECORD_AND_SAMPLE
 _UNSET: Final = Status(StatusCode.UNSET)
@@ -159,7 +160,7 @@ class SdkSpans(ApiSpans):
         span._parent = parent
         span._start_time = None
         span._end_time = None
-        # One lock for all three: none of them is asked while another one is held.
+        # One lock for all three: none of them is used while another one is locked.
         lock = Lock()
         span._attributes = _bounded_attributes(limits, attributes, lock, is_plain=is_plain)
         span._events = _bounded_list(limits.max_events, lock)
@@ -178,11 +179,18 @@ class SdkSpans(ApiSpans):
         processor.on_start(span, parent_context=context)
         return span  # type: ignore[no-any-return]
 
+    def below(self, span: Span, context: Context) -> Context:
+        """Return *context* with *span* in it, as ``set_span_in_context`` does."""
+        named: Any = span
+        if type(span) is _Span and named._context[5]:
+            return Context({**context, _SPAN_KEY: span})
+        return super().below(span, context)
+
     def put(self, span: Span, attributes: Mapping[str, AttributeValue]) -> None:
         """Set *attributes* of *span*, as ``Span.set_attributes`` does."""
         live: Any = span
         if _has_room(live, attributes):
-            with live._lock:
+            with live._lock, live._attributes._lock:
                 if live._end_time is None:
                     live._attributes._dict.update(attributes)
                     return
@@ -196,7 +204,8 @@ class SdkSpans(ApiSpans):
             with live._lock:
                 is_first = live._end_time is None
                 if is_first:
-                    live._attributes._dict.update(attributes)
+                    with live._attributes._lock:
+                        live._attributes._dict.update(attributes)
                     if failed and live._status.status_code is not StatusCode.OK:
                         live._status = FAILED
                     live._end_time = time_ns()
@@ -289,7 +298,7 @@ def _bounded_list(most: int | None, lock: LockType) -> BoundedList[Any]:
     """Return a list of events or links without any."""
     held = _new(BoundedList)
     held.dropped = 0
-    held._dq = deque(maxlen=most)
+    held._dq = deque(_NOTHING, most)  # by name, the argument would be looked up
     held._lock = lock
     return held  # type: ignore[no-any-return]
 
@@ -324,29 +333,32 @@ def _is_own(kind: type, name: str) -> bool:
 @functools.cache
 def _makes_alike() -> bool:
     """Tell whether a span comes out the same both ways; a patched release may be different."""
-    ended: list[ReadableSpan] = []
-
-    class Keeping(SpanProcessor):
-        def on_end(self, span: ReadableSpan) -> None:
-            ended.append(span)
-
-    provider = TracerProvider(
-        sampler=ALWAYS_ON,
-        resource=Resource.get_empty(),
-        shutdown_on_exit=False,
-        meter_provider=NoOpMeterProvider(),
-    )
-    provider.add_span_processor(Keeping())
-    tracer = provider.get_tracer("platform_http")
-    if type(tracer) is not Tracer:
+    try:
+        provider = TracerProvider(
+            sampler=ALWAYS_ON,
+            resource=Resource.get_empty(),
+            shutdown_on_exit=False,
+            meter_provider=NoOpMeterProvider(),
+        )
+        keeping = _Keeping()
+        provider.add_span_processor(keeping)
+        tracer = provider.get_tracer("platform_http")
+        forms = []
+        for spans in (ApiSpans(tracer), SdkSpans(tracer)):
+            span = spans.start("probe", Context(), SpanKind.CLIENT, {"started": "probe"})
+            live = _form(span)
+            spans.end(span, {"ended": 1}, failed=False)
+            forms.append((live, _form(span), _form(keeping.ended)))
+    except Exception:  # noqa: BLE001 - whatever the reason, the SDK's own way is left
         return False
-    forms = []
-    for spans in (ApiSpans(tracer), SdkSpans(tracer)):
-        span = spans.start("probe", Context(), SpanKind.CLIENT, {"started": "probe"})
-        live = _form(span)
-        spans.end(span, {"ended": 1}, failed=False)
-        forms.append((live, _form(span), _form(ended.pop())))
     return forms[0] == forms[1]
+
+
+class _Keeping(SpanProcessor):
+    ended: ReadableSpan | None = None
+
+    def on_end(self, span: ReadableSpan) -> None:
+        self.ended = span
 
 
 def _form(value: Any) -> Any:

@@ -16,7 +16,6 @@ from opentelemetry.trace import (
     SpanKind,
     TraceFlags,
     get_current_span,
-    set_span_in_context,
 )
 
 from platform_http.telemetry.redaction import UrlRedaction
@@ -117,8 +116,7 @@ class ClientSpans:
                 call.identity = span
                 return
             # A call that is sampled out must still be the parent: its attempts share the decision.
-            if span.get_span_context().is_valid:
-                call.context = set_span_in_context(span, context)
+            call.context = self._spans.below(span, context)
 
     def call_ended(self, call: Call, span: Span) -> None:
         """End the call's *span*."""

@@ -6,6 +6,7 @@ import time
 
 import pytest
 from opentelemetry import trace
+from opentelemetry.sdk.trace.sampling import DEFAULT_OFF
 
 from platform_http.telemetry import recorder as module
 from platform_http.telemetry.recorder import KEPT, PERIOD, CallRecorder, RecordingTelemetry
@@ -124,6 +125,18 @@ def test_without_spans_there_is_no_trace():
     recorder.record(call)
     scene.close()
     assert recorder.failed[0].trace_id == ""
+
+
+def test_a_call_that_is_sampled_out_is_kept_with_the_trace_that_servers_saw():
+    scene = Scene(sampler=DEFAULT_OFF)
+    recorder = CallRecorder()
+    call = scene.call()
+    _, request = scene.attempt(call)
+    call.outcome = "error"
+    recorder.record(call)
+    scene.close()
+    assert call.span is None
+    assert recorder.failed[0].trace_id == request.headers["traceparent"].split("-")[1]
 
 
 def test_a_lone_attempt_is_the_trace_of_its_call():

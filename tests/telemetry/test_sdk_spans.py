@@ -179,7 +179,8 @@ def lives(spans_class, make_provider, context=None, **changes):
     seen: list[object] = []
     context = Context() if context is None else context
     call = spans.start("invoices.get", context, SpanKind.INTERNAL, None)
-    below = set_span_in_context(call, context)
+    below = spans.below(call, context)
+    assert type(below) is Context
     attempt = spans.start("GET", below, SpanKind.CLIENT, STARTED)
     for span in (attempt, call):
         seen.append((form(span), span.is_recording()))
@@ -206,6 +207,7 @@ def lives(spans_class, make_provider, context=None, **changes):
         "spans": seen,
         "processors": [each[:2] for each in watching.seen],
         "parents": parents,
+        "below": {name: form(part) for name, part in below.items()},
         "exported": [form(span) for span in finished],
         "texts": texts,
         "otlp": encoded.SerializeToString(deterministic=True),
