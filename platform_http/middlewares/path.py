@@ -19,22 +19,24 @@ class Path:
     aiohttp links its middlewares anew for each request, and makes two coroutines for each of them.
 
     Args:
-        middlewares: Those of one client, outermost first.
+        middlewares: Those of one client, outermost first; at least one.
     """
 
     def __init__(self, middlewares: Sequence[ClientMiddlewareType]) -> None:
         self.middlewares = tuple(middlewares)
-        self._first: ClientHandlerType = _send
-        for middleware in reversed(self.middlewares):
-            # Python takes longer to call an object than to call its method.
-            self._first = _link(middleware.__call__, self._first)  # type: ignore[operator] # mypy: not callable
+        first, *others = self.middlewares
+        # Python takes longer to call an object than to call its method.
+        self._first: ClientMiddlewareType = first.__call__  # type: ignore[operator] # mypy: not callable
+        self._inner: ClientHandlerType = _send
+        for middleware in reversed(others):
+            self._inner = _link(middleware.__call__, self._inner)  # type: ignore[operator] # as above
 
     def __call__(
         self, request: aiohttp.ClientRequest, handler: ClientHandlerType
     ) -> Awaitable[aiohttp.ClientResponse]:
         """Send *request* down the path, and to *handler* at its end."""
         request.handler = handler  # type: ignore[attr-defined] # made by our request class
-        return self._first(request)
+        return self._first(request, self._inner)
 
 
 def _link(middleware: ClientMiddlewareType, inner: ClientHandlerType) -> ClientHandlerType:
