@@ -1,1 +1,1 @@
-"""Thin aiohttp client middlewares, one per policy, plus the attempt itself."""
+"""Thin aiohttp client middlewares, one per policy; the last are gates that the attempt asks."""

@@ -20,7 +20,7 @@ class Path:
     aiohttp links its middlewares anew for each request, and makes two coroutines for each of them.
 
     Args:
-        middlewares: Those of one client, outermost first.
+        middlewares: Those of one client, outermost first; at least one.
         gate: The circuit breakers, where nothing but the retry policy stands before them: what an
             open circuit refuses then need not begin. ``None`` leaves it to the attempts.
     """
@@ -30,10 +30,12 @@ class Path:
     ) -> None:
         self.middlewares = tuple(middlewares)
         self._gate = gate
-        self._first: ClientHandlerType = _send
-        for middleware in reversed(self.middlewares):
-            # Python takes longer to call an object than to call its method.
-            self._first = _link(middleware.__call__, self._first)  # type: ignore[operator] # mypy: not callable
+        first, *others = self.middlewares
+        # Python takes longer to call an object than to call its method.
+        self._first: ClientMiddlewareType = first.__call__  # type: ignore[operator] # mypy: not callable
+        self._inner: ClientHandlerType = _send
+        for middleware in reversed(others):
+            self._inner = _link(middleware.__call__, self._inner)  # type: ignore[operator] # as above
 
     def __call__(
         self, request: aiohttp.ClientRequest, handler: ClientHandlerType
@@ -42,7 +44,7 @@ class Path:
         if self._gate is not None and self._gate.refusing:
             _ask(self._gate, request)
         request.handler = handler  # type: ignore[attr-defined] # made by our request class
-        return self._first(request)
+        return self._first(request, self._inner)
 
 
 def _ask(gate: CircuitBreakerGate, request: aiohttp.ClientRequest) -> None:

@@ -27,8 +27,8 @@ class State(enum.Enum):
     HALF_OPEN = "half_open"
 
 
-# By names of their own: Python 3.11 takes as long to find a member in its enumeration as for all
-# the rest of admitting an attempt.
+# By names of their own: Python 3.11 takes as long to find a member in its enumeration as for four
+# function calls.
 _CLOSED: Final = State.CLOSED
 _OPEN: Final = State.OPEN
 _HALF_OPEN: Final = State.HALF_OPEN
@@ -83,7 +83,7 @@ class Permit:
 
     __slots__ = ("began", "breaker", "generation", "is_timed", "would_refuse")
 
-    # No constructor: one in Python takes as long as all the rest of admitting an attempt.
+    # No constructor: one in Python takes longer than to set all of these.
     breaker: CircuitBreaker | None
     generation: int
     is_timed: bool
