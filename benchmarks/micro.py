@@ -25,6 +25,7 @@ from opentelemetry.trace import TracerProvider as AnyProvider
 from prometheus_client import CollectorRegistry, Histogram
 
 from benchmarks import modes, upstream
+from benchmarks.function_calls import BUDGETS
 from benchmarks.report import against, median, promise, spread, table
 from benchmarks.rounds import One, interleaved
 from platform_http import HttpSettings, SessionFactory, load_settings
@@ -207,7 +208,8 @@ async def _refusal(rounds: int, calls: int) -> None:
         f"{median(costs['raw'].cpu):.0f} µs; ratio {median(ratios):.2f}, quartiles "
         f"{spread(ratios)}.\n"
     )
-    promise("a refusal over a raw request (CPU)", median(ratios), 0.4)
+    most = BUDGETS["cpu_ratio"][modes.REFUSAL]
+    promise("a refusal over a raw request (CPU)", median(ratios), most)
 
 
 def main() -> None:

@@ -88,13 +88,11 @@ def test_instructions_are_held_against_raw_aiohttp_and_against_the_composed_stac
         modes.RAW: 100.0,
         "plain profile": 103.0,
         "sampled out, 1 %": 161.0,
-        modes.REFUSAL: 40.0,
         "composed stack, 1 %": 305.0,
     }
     assert list(instructions.verdicts({"small": small})) == [
         ("instructions over raw, plain profile", 1.03, 1.03),
         ("instructions over raw, sampled out, 1 %", 1.61, 1.6),
-        ("instructions over raw, refusal by an open circuit", 0.4, 0.4),
         (
             "overhead over the composed stack, 1 %'s, sampled out, 1 %",
             pytest.approx(0.2976, 1e-3),
