@@ -340,13 +340,13 @@ class Metrics:
 
         Args:
             owner: Who counts. What it has counted outlives it, up to the next look.
-            failed: Told of a number that could not be written.
+            failed: Told of what could not be written; it must not refer to *owner*.
         """
         if self.is_shared:
             return LedgerAtOnce(failed)
         # An application may open sessions for as long as nobody looks.
         self._close_ledgers()
-        ledger = Ledger()
+        ledger = Ledger(failed)
         # Whoever drops the owner may be in the middle of anything: it only takes a note.
         self._ledgers[weakref.ref(owner, self._left.append)] = ledger
         return ledger

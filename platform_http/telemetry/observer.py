@@ -117,7 +117,8 @@ class ClientTelemetry:
                 pool_limit_per_host=pool_limit_per_host,
                 can_resend=can_resend,
             )
-            self._ledger = metrics.open_ledger(self, functools.partial(self.hook_failed, "tally"))
+            failed = functools.partial(_report_failure, metrics, client, "tally")
+            self._ledger = metrics.open_ledger(self, failed)
             self._series = SessionSeries(self._ledger, series)
         self._spans: ClientSpans | None = None
         self._tracer: Tracer | None = None
@@ -182,6 +183,8 @@ class ClientTelemetry:
             error_type = attempt.error_type or (str(status) if status >= 400 else "")
             try:
                 if series is not None:
+                    # First of all, so that the gauge stays balanced whatever fails below.
+                    series.active.value -= 1
                     series.ended(attempt, error_type, None if span is None else self._example(span))
             finally:
                 if self._spans is not None and span is not None:
@@ -376,11 +379,8 @@ class ClientTelemetry:
             hook: Name of the hook.
             error: Only its type is logged: its text may hold a URL.
         """
-        if self._series is not None:
-            self._metrics.telemetry_errors.labels(self._client, hook).inc()
-        LOGGER.debug(
-            "telemetry hook %s failed: %s (client %r)", hook, type(error).__name__, self._client
-        )
+        metrics = None if self._series is None else self._metrics
+        _report_failure(metrics, self._client, hook, error)
 
     @functools.cached_property
     def _websocket_spans(self) -> WebSocketSpans | None:
@@ -405,6 +405,12 @@ class ClientTelemetry:
         if self._spans is not None:
             shape = self._spans.shape(method, origin, template)
         return keep(self._records, key, AttemptRecord(series, shape), most=_MAX_RECORDS)
+
+
+def _report_failure(metrics: Metrics | None, client: str, hook: str, error: Exception) -> None:
+    if metrics is not None:
+        metrics.telemetry_errors.labels(client, hook).inc()
+    LOGGER.debug("telemetry hook %s failed: %s (client %r)", hook, type(error).__name__, client)
 
 
 def _no_example(_: Span) -> None:

@@ -154,9 +154,7 @@ class AttemptSeries:
         self._durations: dict[tuple[int, str], Observing] = {}
 
     def ended(self, attempt: Attempt, error_type: str, context: SpanContext | None) -> None:
-        """Count *attempt* out, with its duration and its phases."""
-        # First of all, so that the gauge stays balanced whatever fails below.
-        self.active.value -= 1
+        """Sample the duration of *attempt* and its phases."""
         status, ended = attempt.status, attempt.ended
         duration = self._durations.get((status, error_type)) or self._duration(status, error_type)
         duration.observe(ended - attempt.started, context)

@@ -9,6 +9,11 @@ itself, behind a lock that only those take who collect, open or close. Reading a
 list of integers gives what stood there at some instant, on builds without a global interpreter lock
 too, and what is written in the next instant is carried over at the next look.
 
+The exception is the finalizer of a response or a connection that was lost in a reference cycle: it
+runs in whichever thread collects garbage. A number is moved in one statement that calls nothing in
+Python, and CPython changes threads at calls and jumps back, so with the lock of the interpreter no
+move is lost to that. Without it two threads at the same number in the same instant lose one.
+
 Other processes read the values of multiprocess mode whenever they like, so there the children are
 moved at once (:class:`LedgerAtOnce`).
 """
@@ -18,6 +23,7 @@ from __future__ import annotations
 import os
 import threading
 from bisect import bisect_left
+from itertools import chain
 from time import time
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -28,7 +34,7 @@ from prometheus_client.values import MutexValue
 from platform_http.call import Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
     from opentelemetry.trace import SpanContext
     from prometheus_client import Counter, Histogram
@@ -111,13 +117,15 @@ class Distribution:
             return
         total = self._total
         child = self._histogram
-        for bucket, (now, before) in enumerate(zip(counts, self._carried, strict=True)):
-            if now != before:
-                child._buckets[bucket].inc(now - before)  # noqa: SLF001 - held by a canary
-        child._sum.inc(total - self._carried_total)  # noqa: SLF001 - held by a canary
+        # Noted before it is moved, so that nothing counts twice where one of these is interrupted.
+        before, self._carried = self._carried, counts
+        total_before, self._carried_total = self._carried_total, total
+        for bucket, (now, then) in enumerate(zip(counts, before, strict=True)):
+            if now != then:
+                child._buckets[bucket].inc(now - then)  # noqa: SLF001 - held by a canary
+        child._sum.inc(total - total_before)  # noqa: SLF001 - held by a canary
         if self._counter is not None:
-            self._counter.inc(sum(counts) - sum(self._carried))
-        self._carried, self._carried_total = counts, total
+            self._counter.inc(sum(counts) - sum(before))
         for bucket, example in self._exemplars.copy().items():
             if self._shown.get(bucket) is not example:
                 context, amount, moment = example
@@ -155,9 +163,15 @@ class _Shown:
 
 
 class Ledger:
-    """All that one session counts, until it is carried over. Only its loop's thread adds to it."""
+    """All that one session counts, until it is carried over. Only its loop's thread adds to it.
 
-    def __init__(self) -> None:
+    Args:
+        failed: Told of what could not be carried over; the rest is, and neither who counts nor who
+            looks is to hear of it.
+    """
+
+    def __init__(self, failed: Callable[[Exception], None]) -> None:
+        self._failed = failed
         self._entries: dict[MetricWrapperBase, list[Distribution | _Shown]] = {}
 
     def tally(self, family: Counter | Gauge, *labels: str) -> Tally:
@@ -202,23 +216,30 @@ class Ledger:
     def carry_over(self, family: MetricWrapperBase) -> None:
         """Carry over what ends in *family*."""
         with _CARRYING:
-            for entry in self._entries.get(family, ()):
-                entry.carry()
+            errors = _tried(entry.carry for entry in self._entries.get(family, ()))
+        self._report(errors)
 
     def settle(self) -> None:
         """Carry over everything; for the thread that counts."""
         with _CARRYING:
-            for entries in self._entries.values():
-                for entry in entries:
-                    entry.carry()
+            errors = _tried(entry.carry for entry in self._all())
+        self._report(errors)
 
     def close(self) -> None:
         """Carry over what its session has left behind; nothing may be counted any more."""
         with _CARRYING:
-            for entries in self._entries.values():
-                for entry in entries:
-                    entry.end()
+            errors = _tried(entry.end for entry in self._all())
             self._entries.clear()
+        self._report(errors)
+
+    def _all(self) -> Iterator[Distribution | _Shown]:
+        # Of a copy: a finalizer that runs meanwhile may count what nobody has counted before.
+        return chain.from_iterable(tuple(self._entries.values()))
+
+    def _report(self, errors: list[Exception]) -> None:
+        # Without the lock: whoever is told may log, and a handler of logs may do anything.
+        for error in errors:
+            self._failed(error)
 
     def _enter(self, entry: Distribution | _Shown, *families: MetricWrapperBase) -> None:
         for family in families:
@@ -226,15 +247,7 @@ class Ledger:
 
 
 class LedgerAtOnce(Ledger):
-    """A ledger that keeps nothing: whatever is counted is there for other processes at once.
-
-    Args:
-        failed: Told of a number that could not be written; who counts is not to hear of it.
-    """
-
-    def __init__(self, failed: Callable[[Exception], None]) -> None:
-        super().__init__()
-        self._failed = failed
+    """A ledger that keeps nothing: whatever is counted is there for other processes at once."""
 
     def tally(self, family: Counter | Gauge, *labels: str) -> Tally:
         """Return what counts for the child of *family* that has *labels*."""
@@ -298,6 +311,17 @@ class _ObservedAtOnce:
         self._histogram.observe(amount, None if context is None else exemplar_labels(context))
         if self._counter is not None:
             self._counter.inc()
+
+
+def _tried(verbs: Iterable[Callable[[], None]]) -> list[Exception]:
+    """Do all *verbs*, and return what was raised."""
+    errors = []
+    for verb in verbs:
+        try:
+            verb()
+        except Exception as error:  # noqa: BLE001 - one series must not keep back all others
+            errors.append(error)
+    return errors
 
 
 def _is_known(child: Any) -> bool:

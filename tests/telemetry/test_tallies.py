@@ -6,6 +6,7 @@ import gc
 import subprocess
 import sys
 import threading
+import weakref
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from itertools import pairwise
 from types import SimpleNamespace
@@ -42,6 +43,14 @@ def readings(registry: CollectorRegistry) -> list[tuple[str, str, float]]:
 
 def span(number: int) -> SpanContext:
     return SpanContext(number, number + 1, is_remote=False, trace_flags=TraceFlags(1))
+
+
+def fail(error: Exception) -> None:
+    raise error
+
+
+def ledger_of() -> Ledger:
+    return Ledger(fail)
 
 
 def buckets(histogram: Histogram) -> list[float]:
@@ -162,7 +171,7 @@ def test_values_of_another_kind_are_left_to_the_verbs_of_their_child(monkeypatch
     monkeypatch.setattr("prometheus_client.values.ValueClass", Foreign)
     durations = Histogram("a_seconds", "x", ["client"], registry=None)
     calls = Counter("b", "x", ["client"], registry=None)
-    ledger = Ledger()
+    ledger = ledger_of()
     ledger.distribution(durations, "billing").observe(0.02, span(1))
     ledger.counted(durations, ("billing",), calls, ("billing",)).observe(0.02)
     child = durations.labels("billing")
@@ -174,14 +183,14 @@ def test_values_of_another_kind_are_left_to_the_verbs_of_their_child(monkeypatch
 def test_a_child_without_buckets_is_left_to_its_verbs() -> None:
     observed = []
     child = SimpleNamespace(observe=lambda amount, exemplar: observed.append((amount, exemplar)))
-    Ledger().distribution(SimpleNamespace(labels=lambda *_: child), "billing").observe(1.0)
+    ledger_of().distribution(SimpleNamespace(labels=lambda *_: child), "billing").observe(1.0)
     assert observed == [(1.0, None)]
 
 
 class TestALedger:
     def test_carries_over_to_the_family_that_is_looked_at(self) -> None:
         first, second = (Counter(name, "x", ["client"], registry=None) for name in "ab")
-        ledger = Ledger()
+        ledger = ledger_of()
         ledger.tally(first, "billing").value += 2
         ledger.tally(second, "billing").value += 3
         ledger.carry_over(first)
@@ -193,7 +202,7 @@ class TestALedger:
     def test_keeps_what_was_counted_when_it_is_closed_and_takes_back_what_was_up(self) -> None:
         counter = Counter("a", "x", ["client"], registry=None)
         gauge = Gauge("b", "x", ["client"], registry=None)
-        ledger = Ledger()
+        ledger = ledger_of()
         ledger.tally(counter, "billing").value += 2
         level = ledger.tally(gauge, "billing")
         level.value += 2
@@ -204,6 +213,84 @@ class TestALedger:
         ledger.close()
         assert counter.labels("billing")._value.get() == 2
         assert gauge.labels("billing")._value.get() == 5
+
+
+class Unnamed:
+    """What names a span whose names are no numbers."""
+
+    trace_id = span_id = "none"
+
+
+class TestWhatCannotBeCarriedOver:
+    @pytest.mark.parametrize("verb", ["carry_over", "settle", "close"])
+    def test_is_told_of_and_keeps_nothing_else_back(self, verb) -> None:
+        durations = Histogram("a_seconds", "x", ["client"], registry=None)
+        failures: list[Exception] = []
+        ledger = Ledger(failures.append)
+        broken = ledger.distribution(durations, "broken")
+        broken.observe(0.02, Unnamed())
+        ledger.distribution(durations, "billing").observe(0.02)
+        for _ in range(2):
+            getattr(ledger, verb)(*[durations] if verb == "carry_over" else [])
+        assert sum(buckets(durations.labels("billing"))) == 1
+        assert sum(buckets(durations.labels("broken"))) == 1
+        assert [type(failure) for failure in failures] == [ValueError]
+
+    def test_is_counted_and_does_not_break_the_look(self, scene) -> None:
+        scene.telemetry._series.call_ended(scene.call(), Unnamed())
+        for _ in range(2):
+            assert scene.sample("platform_http_call_duration_seconds_count", outcome="error") == 1
+            assert scene.sample("platform_http_telemetry_errors_total", hook="tally") == 1
+
+    def test_counts_nothing_twice_where_it_is_interrupted(self, monkeypatch) -> None:
+        histogram = Histogram("a_seconds", "x", registry=None)
+        distribution = Distribution(histogram)
+        for amount in (0.02, 0.3, 3):
+            distribution.observe(amount)
+        inc = MutexValue.inc
+
+        def interrupted(value: MutexValue, amount: float) -> None:
+            inc(value, amount)
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as interrupting:
+            interrupting.setattr(MutexValue, "inc", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                distribution.carry()
+        distribution.carry()
+        assert sum(buckets(histogram)) == 1
+
+    def test_is_told_of_when_others_may_look_again(self) -> None:
+        durations = Histogram("a_seconds", "x", ["client"], registry=None)
+        ledger = Ledger(lambda _: looked.append(ledger.settle()))
+        looked: list[None] = []
+        ledger.distribution(durations, "billing").observe(0.02, Unnamed())
+        ledger.carry_over(durations)
+        assert looked == [None]
+
+
+def test_what_a_finalizer_counts_for_the_first_time_does_not_disturb_the_end(monkeypatch) -> None:
+    counters = [Counter(name, "x", ["client"], registry=None) for name in "ab"]
+    ledger = ledger_of()
+    ledger.tally(counters[0], "billing").value += 1
+    inc = Counter.inc
+
+    def finalizing(counter: Counter, amount: float) -> None:
+        ledger.tally(counters[1], "billing").value += 1
+        inc(counter, amount)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Counter, "inc", finalizing)
+        ledger.settle()
+    ledger.settle()
+    assert [counter.labels("billing")._value.get() for counter in counters] == [1, 1]
+
+
+def test_a_span_that_cannot_be_named_does_not_unbalance_the_gauge(scene, monkeypatch) -> None:
+    attempt, _ = scene.attempt(scene.call())
+    monkeypatch.setattr(scene.telemetry, "_example", lambda _: fail(ValueError()))
+    scene.answer(attempt)
+    assert scene.sample("http_client_active_requests", **ACTIVE) == 0
 
 
 def test_who_looks_at_one_family_finds_all_that_was_counted_for_it(scene) -> None:
@@ -404,6 +491,16 @@ def shared(tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("shared")
 class TestWhatProcessesShare:
+    def test_does_not_keep_its_session(self, make_scene) -> None:
+        scene = make_scene()
+        left = weakref.ref(scene.telemetry)
+        gc.disable()
+        try:
+            del scene.telemetry, scene.client
+            assert left() is None
+        finally:
+            gc.enable()
+
     def test_moves_at_once(self, make_scene) -> None:
         scene = make_scene()
         assert not scene.metrics._ledgers
