@@ -28,7 +28,7 @@ from platform_http.middlewares.propagation import DeadlinePropagation
 from platform_http.middlewares.retry import RetryMiddleware
 from platform_http.policies.redirect import RedirectPolicy
 from platform_http.policies.registry import LruRegistry
-from platform_http.telemetry import event_loop
+from platform_http.telemetry import event_loop, sdk
 from platform_http.telemetry.logging import log_settings
 from platform_http.telemetry.metrics import Metrics
 from platform_http.telemetry.observer import ClientTelemetry
@@ -189,6 +189,7 @@ class SessionFactory:
         # The first session needs it; who only imports the package does not.
         import platform_http.transport.peers  # noqa: F401, PLC0415 - see above
 
+        sdk.get_ready()
         return self.settings
 
     def _tell(self, pitfall: Pitfall) -> None:

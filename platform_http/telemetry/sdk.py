@@ -98,15 +98,33 @@ def spans_of(tracer: Tracer) -> Spans:
     """Return what makes the spans of *tracer*, the shorter way where it is known to be safe."""
     module: Any = sys.modules.get("opentelemetry.sdk.trace")
     if module is not None and type(tracer) is getattr(module, "Tracer", None):
-        # Where there is a tracer of the SDK, it is loaded.
-        from opentelemetry.sdk.version import __version__  # noqa: PLC0415 - see above
-
-        if __version__.startswith(KNOWN_SERIES):
-            from platform_http.telemetry.sdk_spans import SdkSpans, is_known  # noqa: PLC0415
-
-            if is_known():
-                return SdkSpans(tracer)
+        kind = _sdk_spans()
+        if kind is not None:
+            return kind(tracer)
     return ApiSpans(tracer)
+
+
+def get_ready() -> None:
+    """Find out what :func:`spans_of` asks for, if the SDK is loaded by now.
+
+    It takes milliseconds, for which the first call would keep the event loop waiting.
+    """
+    if "opentelemetry.sdk.trace" in sys.modules:
+        _sdk_spans()
+
+
+def _sdk_spans() -> type[ApiSpans] | None:
+    # Only where the SDK is loaded.
+    from opentelemetry.sdk.version import __version__  # noqa: PLC0415 - see above
+
+    if not __version__.startswith(KNOWN_SERIES):
+        return None
+    try:
+        from platform_http.telemetry.sdk_spans import SdkSpans, is_known  # noqa: PLC0415 - see above
+    except ImportError:
+        # Somebody has replaced what it consists of.
+        return None
+    return SdkSpans if is_known() else None
 
 
 def put(span: Span, attributes: Mapping[str, AttributeValue]) -> None:

@@ -80,13 +80,14 @@ _END: Final = _Span.end
 
 _REPLACED: Final = (
     (Tracer, ("start_span", "_is_enabled")),
-    (_Span, ("__new__", "__init__", "start", "end", "set_attributes")),
+    (_Span, ("__new__", "__init__", "start", "end", "set_attributes", "set_status")),
     (_Span, ("_new_events", "_new_links", "_readable_span", "is_recording")),
     (ReadableSpan, ("__init__",)),
     (SpanContext, ("__new__",)),
     (BoundedAttributes, ("__init__", "_set_items", "_setitem_locked")),
     (BoundedList, ("__init__",)),
     (ParentBased, ("should_sample",)),
+    (ParentBasedTraceIdRatio, ("should_sample",)),
     (TraceIdRatioBased, ("should_sample",)),
     (StaticSampler, ("should_sample",)),
 )

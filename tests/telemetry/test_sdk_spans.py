@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections import deque
 from itertools import count
 from time import time_ns
@@ -491,6 +493,52 @@ def test_a_tracer_of_another_class_is_asked_itself() -> None:
     tracer = provider_of()().get_tracer("x")
     tracer.__class__ = Derived
     assert type(spans_of(tracer)) is ApiSpans
+
+
+def test_an_sdk_whose_parts_were_taken_away_is_asked_for_everything(monkeypatch) -> None:
+    monkeypatch.delitem(sys.modules, "platform_http.telemetry.sdk_spans")
+    monkeypatch.delattr("opentelemetry.sdk.util.BoundedList")
+    assert type(spans_of(provider_of()().get_tracer("x"))) is ApiSpans
+
+
+GETTING_READY = """
+import asyncio, sys, threading
+{loading}
+from platform_http import SessionFactory
+
+asked = []
+
+class Import:
+    def find_spec(self, name, path=None, target=None):
+        if name == "platform_http.telemetry.sdk_spans":
+            asked.append(threading.current_thread() is not threading.main_thread())
+
+sys.meta_path.insert(0, Import())
+
+async def main():
+    async with SessionFactory():
+        pass
+    if asked:
+        from platform_http.telemetry import sdk_spans
+        asked.append(sdk_spans._makes_alike.cache_info().currsize)
+
+asyncio.run(main())
+print(asked, "opentelemetry.sdk.trace" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize(
+    ("loading", "said"),
+    [("import opentelemetry.sdk.trace", "[True, 1] True"), ("", "[] False")],
+)
+def test_a_factory_finds_out_about_an_sdk_in_its_thread_before_the_first_call(
+    loading, said
+) -> None:
+    script = GETTING_READY.format(loading=loading)
+    ran = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert ran.stdout.strip() == said
 
 
 def test_another_release_is_asked_for_everything(monkeypatch) -> None:
