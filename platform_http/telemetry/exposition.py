@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import os
 import sys
 import threading
 import time
@@ -53,13 +54,14 @@ class _SwitchingSoon(contextlib.AbstractContextManager[None]):
     """Has a thread that computes keep the interpreter for no longer than a slice.
 
     What collects a whole family at once, or belongs to somebody else, cannot be made to pause. The
-    interval is one for the whole process, which notices nothing else of it.
+    interval is one for the whole process, which notices nothing else of it. Whoever else sets it
+    while a page is made has the last word.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._pages = 0
-        self._usual = 0.0
+        self._usual = self._own = 0.0
 
     def __enter__(self) -> None:
         with self._lock:
@@ -67,15 +69,30 @@ class _SwitchingSoon(contextlib.AbstractContextManager[None]):
             if self._pages == 1:
                 self._usual = sys.getswitchinterval()
                 sys.setswitchinterval(min(_SLICE, self._usual))
+                # As it was rounded.
+                self._own = sys.getswitchinterval()
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
             self._pages -= 1
             if not self._pages:
-                sys.setswitchinterval(self._usual)
+                self._restore()
+
+    def forget(self) -> None:
+        """Leave the pages to the process that makes them: this one was forked from it."""
+        self._lock = threading.Lock()
+        if self._pages:
+            self._pages = 0
+            self._restore()
+
+    def _restore(self) -> None:
+        if sys.getswitchinterval() == self._own:
+            sys.setswitchinterval(self._usual)
 
 
 _SWITCHING_SOON: Final = _SwitchingSoon()
+# Its other threads, and so the pages that they make, are gone.
+os.register_at_fork(after_in_child=_SWITCHING_SOON.forget)
 
 
 class _GivingWay:

@@ -281,6 +281,62 @@ def test_a_page_that_fails_leaves_the_interval_of_threads_as_it_was():
     assert sys.getswitchinterval() == usual
 
 
+def test_an_interval_that_the_application_sets_meanwhile_stays():
+    usual = sys.getswitchinterval()
+    registry = CollectorRegistry()
+
+    class Setting:
+        def collect(self):
+            sys.setswitchinterval(0.002)
+            yield CounterMetricFamily("a", "x", value=1)
+
+    registry.register(Setting())
+    sys.setswitchinterval(usual)
+    try:
+        render(registry, None)
+        assert sys.getswitchinterval() == pytest.approx(0.002)
+    finally:
+        sys.setswitchinterval(usual)
+
+
+FORK = """
+import os, sys, threading
+from prometheus_client import CollectorRegistry
+from platform_http.telemetry.exposition import _SWITCHING_SOON, render
+
+usual = sys.getswitchinterval()
+making, may_end = threading.Event(), threading.Event()
+
+class Slow:
+    def collect(self):
+        making.set()
+        may_end.wait(10)
+        return []
+
+registry = CollectorRegistry()
+registry.register(Slow())
+page = threading.Thread(target=render, args=(registry, None))
+making.clear()
+page.start()
+making.wait(10)
+with _SWITCHING_SOON._lock:
+    child = os.fork()
+    if not child:
+        inherited = sys.getswitchinterval()
+        render(CollectorRegistry(), None)
+        os._exit(0 if inherited == sys.getswitchinterval() == usual else 1)
+assert sys.getswitchinterval() < usual
+may_end.set()
+page.join()
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+assert sys.getswitchinterval() == usual
+"""
+
+
+def test_a_process_that_is_forked_while_a_page_is_made_takes_turns_as_usual():
+    subprocess.run([sys.executable, "-W", "ignore", "-c", FORK], check=True, timeout=30)
+
+
 def test_what_a_collector_keeps_is_left_as_it_is():
     family = CounterMetricFamily("kept", "x", value=1)
     samples = family.samples
