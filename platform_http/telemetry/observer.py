@@ -39,7 +39,7 @@ _Arguments = ParamSpec("_Arguments")
 _MAX_RECORDS: Final = BOUND
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class AttemptRecord:
     """All that attempts with the same method, origin and template share: one look-up each."""
 

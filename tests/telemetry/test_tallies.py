@@ -369,6 +369,21 @@ class TestSessionsOfOneName:
         calls = scene.metrics.calls.labels("billing", "", "success", "")
         assert calls._value.get() == 1
 
+    def test_that_is_closed_is_still_heard_of_when_its_last_calls_end(self, make_scene) -> None:
+        scene = make_scene()
+        other = make_scene(registry=scene.registry)
+        call = scene.call()
+        attempt, _ = scene.attempt(call)
+        scene.telemetry.session_closed()
+        assert other.sample("http_client_active_requests", **ACTIVE) == 1
+        scene.answer(attempt)
+        call.close("success", "", scene.now)
+        del scene.telemetry, scene.client, call, attempt
+        gc.collect()
+        assert other.sample("http_client_active_requests", **ACTIVE) == 0
+        assert other.sample(DURATIONS, **ANSWERED) == 1
+        assert other.sample("platform_http_calls_total", outcome="success") == 1
+
     def test_that_is_dropped_leaves_what_it_counted_and_nothing_else(self, make_scene) -> None:
         scene = make_scene()
         other = make_scene(registry=scene.registry)
