@@ -47,7 +47,7 @@ class AttemptMiddleware:
         propagation: DeadlinePropagation | None,
     ) -> None:
         self._client = client
-        self.breaker = breaker
+        self._breaker = breaker
         self._concurrency = concurrency
         self._propagation = propagation
 
@@ -59,7 +59,7 @@ class AttemptMiddleware:
         call = ours.call
         assert call is not None
         origin = ours.origin_of(request.url)
-        breaker, concurrency = self.breaker, self._concurrency
+        breaker, concurrency = self._breaker, self._concurrency
         permit = None if breaker is None else breaker.admit(call, origin)
         slot: Slot | None = None
         attempt: Attempt | None = None
@@ -77,14 +77,15 @@ class AttemptMiddleware:
             try:
                 if attempt is not None and not attempt.ended:
                     public = self._failure(attempt, request, error)
-                if slot is not None:
-                    slot.release()
-                if permit is not None and breaker is not None:
-                    breaker.failed(permit, attempt, public)
                 if public is error:
                     raise
                 raise public from public.__cause__
             finally:
+                # Even where the error is one that cannot be looked at.
+                if slot is not None:
+                    slot.release()
+                if permit is not None and breaker is not None:
+                    breaker.failed(permit, attempt, public)
                 # A traceback keeps this frame; the frame must not keep the error.
                 del public
         if slot is not None and concurrency is not None:

@@ -265,7 +265,7 @@ async def test_a_gate_refuses_beforehand_as_it_would_have_refused_the_attempt(
         client = client_of(session)
         assert client is not None
         (path,) = session._middlewares
-        gate = path.middlewares[-1].breaker
+        gate = path.middlewares[-1]._breaker
         origin = Origin.of(server.url)
 
         def refusal() -> Exception | None:

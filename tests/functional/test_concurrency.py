@@ -194,3 +194,26 @@ async def test_a_turn_that_comes_in_the_very_moment_it_is_late_is_taken(observed
         slot.release()
         assert await waiting == 200
     assert observed.value("platform_http_rejections_total") == 0
+
+
+async def test_an_error_that_cannot_be_looked_at_holds_no_permit(observed: Observed) -> None:
+    class UnspeakableError(ValueError):
+        def __str__(self) -> str:
+            raise RuntimeError("not even its text")
+
+    async def fail(*_: object) -> None:
+        raise UnspeakableError
+
+    hooks = aiohttp.TraceConfig()
+    hooks.on_connection_queued_start.append(fail)
+    hooks.on_connection_create_start.append(fail)
+    settings = limited(queue_timeout=0.05) | {"circuit_breaker": {"minimum_calls": 100}}
+    async with FaultServer() as server:
+        async with observed.factory(trace_configs=(hooks,), **settings) as factory:
+            session = factory.session()
+            for _ in range(3):
+                with pytest.raises(RuntimeError, match="not even its text"):
+                    await _call(session, server.url)
+            (snapshot,) = factory.circuits.snapshot()["default"].values()
+    assert snapshot.in_flight == 0
+    assert observed.value("platform_http_concurrency_in_use") == 0
