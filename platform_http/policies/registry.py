@@ -42,7 +42,7 @@ class LruRegistry(Generic[K, V]):
         bound: Entries above which it evicts, >= 1.
     """
 
-    __slots__ = ("_bound", "_create", "_entries", "_evictable", "_latest", "_latest_key")
+    __slots__ = ("_bound", "_create", "_entries", "_evictable", "_latest")
 
     def __init__(
         self,
@@ -56,27 +56,29 @@ class LruRegistry(Generic[K, V]):
         self._bound = bound
         # Not a plain dict: finding the oldest of one that shrinks at its front is linear.
         self._entries: OrderedDict[K, V] = OrderedDict()
-        # The most recently used one, which nothing evicts before another one takes its place.
-        self._latest_key: K | None = None
-        self._latest: V
+        # The most recently used one, which nothing evicts before another one takes its place. Key
+        # and object in one, for who steers a circuit from another thread.
+        self._latest: tuple[K, V] | tuple[object, None] = (object(), None)
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def get(self, key: K) -> V:
         """Return the object of *key*, made now if there is none, and count it as used."""
-        if key == self._latest_key:
+        latest = self._latest
+        if key == latest[0]:
             # Most clients have one, or call one several times in a row.
-            return self._latest
+            return latest[1]  # type: ignore[return-value] # no key is equal to a mere object
         entries = self._entries
         try:
             entries.move_to_end(key)
         except KeyError:
+            made = self._create(key)
             self._make_room()
-            entries[key] = self._create(key)
-        self._latest_key = key
-        self._latest = entries[key]
-        return self._latest
+            entries[key] = made
+        value = entries[key]
+        self._latest = (key, value)
+        return value
 
     def items(self) -> list[tuple[K, V]]:
         """Return a snapshot of all entries, least recently used first, using none of them."""

@@ -125,6 +125,44 @@ def test_a_key_whose_object_cannot_be_made_is_not_listed():
     assert len(entries) == 0
 
 
+def test_a_key_whose_object_cannot_be_made_takes_nobodys_place():
+    def make(key):
+        if key == "b":
+            raise LookupError(key)
+        return Entry(key)
+
+    entries = LruRegistry(make, evictable=lambda entry: entry.idle, bound=1)
+    kept = entries.get("a")
+    with pytest.raises(LookupError):
+        entries.get("b")
+    assert entries.items() == [("a", kept)]
+    assert entries.get("a") is kept
+
+
+def test_nothing_is_a_key_like_others():
+    assert registry().get(None).key is None
+
+
+def test_what_another_thread_asks_for_is_not_taken_for_what_this_one_does():
+    entries = registry()
+    alarmed = []
+
+    class Key(str):
+        __slots__ = ()
+
+        def __eq__(self, other):
+            # Where the other thread may come in between.
+            if isinstance(other, Key) and not alarmed:
+                alarmed.append(entries.get("b"))
+            return str.__eq__(self, other)
+
+        __hash__ = str.__hash__
+
+    first = entries.get(Key("a"))
+    assert entries.get(Key("a")) is first
+    assert alarmed
+
+
 @settings(deadline=None)
 @given(
     bound=st.integers(1, 5),
