@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import aiohttp
 import pytest
+from multidict import CIMultiDict
 
-from platform_http.call import CallOptions, deadline
+from platform_http.call import Call, CallOptions, client_of, deadline
 from platform_http.errors import AttemptTimeoutError, DeadlineExceededError, PoolTimeoutError
 from platform_http.testing import FaultServer
 from platform_http.testing.actions import (
@@ -353,3 +355,41 @@ async def test_a_websocket_outlives_the_deadline(observed: Observed) -> None:
     finally:
         await runner.cleanup()
     assert observed.value("platform_http_calls_total", outcome="success") == 1
+
+
+@pytest.mark.parametrize("held", [1e9, 1.0])
+async def test_a_test_may_hold_the_time_under_a_session(
+    observed: Observed, monkeypatch: pytest.MonkeyPatch, held: float
+) -> None:
+    # As freezegun does, whose instants have nothing to do with those before.
+    settings = {"retry": {"enabled": False}}
+    async with FaultServer() as server, observed.session(**settings) as session:
+        client = client_of(session)
+        assert client is not None
+        for _ in range(2):
+            with monkeypatch.context() as patch:
+                patch.setattr(time, "monotonic", lambda: held)
+                for _ in range(2):
+                    async with session.get(server.url) as response:
+                        assert response.status == 200
+                        assert client.clock() == held
+            async with session.get(server.url) as response:
+                assert response.status == 200
+                assert client.clock() > held or held == 1e9
+    seconds = observed.value("http_client_request_duration_seconds_sum")
+    assert 0 <= seconds < 60
+
+
+async def test_a_call_that_the_time_is_held_under_keeps_its_clock(
+    observed: Observed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with observed.session() as session:
+        client = client_of(session)
+        assert client is not None
+        call = Call(client, CallOptions())
+        call.open("GET", CIMultiDict(), client.clock())
+        call.leave()
+        with monkeypatch.context() as patch:
+            patch.setattr(time, "monotonic", lambda: 1e9)
+            call.close("success", "", 1e9)
+    assert 0 <= call.ended - call.started < 60
