@@ -12,10 +12,7 @@ import asyncio
 import contextlib
 import sys
 from collections.abc import AsyncIterator, Sequence
-from pathlib import Path
-from typing import Any
 
-import platform_http
 from benchmarks import modes, upstream
 from benchmarks.report import against, median, promise, promise_least, spread, table
 from benchmarks.rounds import Cost, One, interleaved
@@ -24,7 +21,6 @@ from platform_http import HttpSettings
 MIB = 1 << 20
 
 _COMPOSED = modes.COMPOSED[modes.DEFAULT]
-_PACKAGE = str(Path(platform_http.__file__).parent)
 
 _UNQUEUED = f"{modes.DEFAULT}, 100 permits"
 """The default limit is 20 attempts per origin: most of 50 calls wait for one that ends."""
@@ -96,45 +92,38 @@ def _print(title: str, costs: dict[str, Cost]) -> None:
     table(heads, rows)
 
 
-def _overhead(costs: dict[str, Cost], name: str) -> list[float]:
-    pairs = zip(costs[name].cpu, costs[modes.RAW].cpu, strict=True)
-    return [ours - raw for ours, raw in pairs]
-
-
-async def _entered(call: One) -> tuple[int, int]:
-    """Return how many frames of the library one call enters or resumes, and all function calls."""
+async def _entered(call: One) -> int:
+    """Return how many functions one call calls or resumes."""
     await call()
-    frames = functions = 0
+    functions = 0
 
-    def count(frame: Any, event: str, _: object) -> None:
-        nonlocal frames, functions
+    def count(_: object, event: str, __: object) -> None:
+        nonlocal functions
         functions += event in ("call", "c_call")
-        frames += event == "call" and frame.f_code.co_filename.startswith(_PACKAGE)
 
     sys.setprofile(count)
     try:
         await call()
     finally:
         sys.setprofile(None)
-    return frames, functions
+    return functions
 
 
 async def _per_chunk(url: str) -> None:
-    """Say what a longer stream adds: frames of the library, and calls of any function.
+    """Say how many function calls a longer stream adds: work per chunk would show in them.
 
     A collection in the middle may add a finalizer: the least of some runs counts.
     """
-    added: dict[str, tuple[int, int]] = {}
+    added: dict[str, int] = {}
     for mode in (modes.RAW, modes.DEFAULT):
         async with STREAMS[mode]() as candidate:
             few, many = [
                 min([await _entered(_streams({mode: candidate}, target)[mode]) for _ in range(5)])
                 for target in (f"{url}/stream/{MIB}", f"{url}/stream/{4 * MIB}")
             ]
-        added[mode] = many[0] - few[0], many[1] - few[1]
-    (_, raw), (frames, ours) = added.values()
+        added[mode] = many - few
+    raw, ours = added.values()
     print(f"Three further MiB add {raw} function calls to a raw stream and {ours} to ours.\n")
-    promise("frames of the library that three further MiB of a stream add", frames, 0)
     promise("function calls that three further MiB of a stream add, over raw", ours / raw, 1)
 
 
@@ -166,12 +155,6 @@ async def _run(rounds: int, calls: int, in_flight: int) -> None:
         1.5,
     )
     print(f"  ({median(_rate(several, _UNQUEUED)):.2f} where no call waits for a permit)")
-    fixed = median(_overhead(sequential, modes.DEFAULT))
-    stream = median(_overhead(streams, modes.DEFAULT))
-    # The quartiles of a stream's own time are wider than this.
-    noise = 0.05 * median(streams[modes.RAW].cpu)
-    promise("CPU of a 1 MiB stream over raw", stream, fixed + noise, "µs")
-    print(f"  (the fixed cost of a call, {fixed:.0f} µs, and 5 % of a raw stream)")
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ ROWS = {
 }
 
 PROMISES = {
-    "throughput": ["throughput over the composed stack", "CPU of a 1 MiB", "frames", "function"],
+    "throughput": ["throughput over the composed stack", "function calls that three further MiB"],
     "micro": ["settings and first session", "each further session", "SSL contexts", "a refusal"],
     "growth": [
         *("calls to 8 clients in turn", "a call to each in turn of 8 origins", "policy state"),
