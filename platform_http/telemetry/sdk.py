@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from opentelemetry.trace import Status, StatusCode, set_span_in_context
 
+from platform_http.telemetry.logging import LOGGER
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -114,17 +116,18 @@ def get_ready() -> None:
 
 
 def _sdk_spans() -> type[ApiSpans] | None:
-    # Only where the SDK is loaded.
-    from opentelemetry.sdk.version import __version__  # noqa: PLC0415 - see above
-
-    if not __version__.startswith(KNOWN_SERIES):
-        return None
     try:
-        from platform_http.telemetry.sdk_spans import SdkSpans, is_known  # noqa: PLC0415 - see above
-    except ImportError:
-        # Somebody has replaced what it consists of.
-        return None
-    return SdkSpans if is_known() else None
+        # Only where the SDK is loaded.
+        from opentelemetry.sdk.version import __version__  # noqa: PLC0415 - see above
+
+        if __version__.startswith(KNOWN_SERIES):
+            from platform_http.telemetry.sdk_spans import SdkSpans, is_known  # noqa: PLC0415
+
+            if is_known():
+                return SdkSpans
+    except Exception as error:  # noqa: BLE001 - an SDK that somebody has changed may raise anything
+        LOGGER.debug("the SDK's spans are left to it: %s", type(error).__name__)
+    return None
 
 
 def put(span: Span, attributes: Mapping[str, AttributeValue]) -> None:

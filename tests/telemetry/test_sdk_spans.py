@@ -57,7 +57,7 @@ from opentelemetry.trace import (
 )
 
 from platform_http.telemetry import sdk_spans
-from platform_http.telemetry.sdk import KNOWN_SERIES, ApiSpans, spans_of
+from platform_http.telemetry.sdk import KNOWN_SERIES, ApiSpans, get_ready, spans_of
 from platform_http.telemetry.sdk_spans import SdkSpans, is_known
 
 STARTED = {"http.request.method": "GET", "server.address": "api.example.com", "server.port": 443}
@@ -495,9 +495,14 @@ def test_a_tracer_of_another_class_is_asked_itself() -> None:
     assert type(spans_of(tracer)) is ApiSpans
 
 
-def test_an_sdk_whose_parts_were_taken_away_is_asked_for_everything(monkeypatch) -> None:
+@pytest.mark.parametrize(
+    "part",
+    ["opentelemetry.sdk.util.BoundedList", "opentelemetry.trace.TraceFlags.RANDOM_TRACE_ID"],
+)
+def test_an_sdk_whose_parts_were_taken_away_is_asked_for_everything(monkeypatch, part) -> None:
     monkeypatch.delitem(sys.modules, "platform_http.telemetry.sdk_spans")
-    monkeypatch.delattr("opentelemetry.sdk.util.BoundedList")
+    monkeypatch.delattr(part)
+    get_ready()
     assert type(spans_of(provider_of()().get_tracer("x"))) is ApiSpans
 
 
