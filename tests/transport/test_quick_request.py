@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+import functools
+from typing import Any, Self
 
 import aiohttp
 import pytest
+from yarl import URL
 
 from platform_http.testing import FaultServer
 from platform_http.transport import quick_request
@@ -47,7 +50,37 @@ class MakesMore(aiohttp.ClientRequest):
     __init__.__kwdefaults__ = aiohttp.ClientRequest.__init__.__kwdefaults__
 
 
-@pytest.mark.parametrize("newer", [TakesMore, MakesMore])
+class Wrapped(aiohttp.ClientRequest):
+    """As instrumentation wraps it, which must go on seeing every request."""
+
+    @functools.wraps(aiohttp.ClientRequest.__init__)
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+
+
+class WrappedByAnObject(aiohttp.ClientRequest):
+    class Wrapper:
+        __kwdefaults__ = aiohttp.ClientRequest.__init__.__kwdefaults__
+        __code__ = aiohttp.ClientRequest.__init__.__code__
+
+    __init__ = Wrapper()
+
+
+class AsksForAll(aiohttp.ClientRequest):
+    """As the next major release of aiohttp: nothing has a default."""
+
+    def __init__(self, method: str, url: URL, *, params: Any, headers: Any, loop: Any) -> None:
+        super().__init__(method, url, params=params, headers=headers, loop=loop)
+
+
+class Refuses(aiohttp.ClientRequest):
+    def __new__(cls, *args: Any, **options: Any) -> Self:
+        raise TypeError
+
+
+@pytest.mark.parametrize(
+    "newer", [TakesMore, MakesMore, Wrapped, WrappedByAnObject, AsksForAll, Refuses]
+)
 async def test_a_constructor_that_takes_or_makes_something_else_is_not_known(
     monkeypatch: pytest.MonkeyPatch, newer: type[aiohttp.ClientRequest]
 ) -> None:
@@ -56,4 +89,15 @@ async def test_a_constructor_that_takes_or_makes_something_else_is_not_known(
     try:
         assert not quick_request.is_sound()
     finally:
+        quick_request.is_sound.cache_clear()
+
+
+async def test_debug_mode_makes_no_other_requests() -> None:
+    loop = asyncio.get_running_loop()
+    quick_request.is_sound.cache_clear()
+    loop.set_debug(True)
+    try:
+        assert quick_request.is_sound()
+    finally:
+        loop.set_debug(False)
         quick_request.is_sound.cache_clear()
