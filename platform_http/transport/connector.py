@@ -9,10 +9,10 @@ import weakref
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import aiohttp
-from aiohttp.client_proto import ResponseHandler
 
 from platform_http.call import CURRENT_ATTEMPT, CURRENT_CALL, Origin
 from platform_http.errors import PoolTimeoutError
+from platform_http.transport.body_bounds import BoundedHandler
 from platform_http.transport.framing import may_fall_short
 from platform_http.transport.request import PlatformRequest
 from platform_http.transport.socks import open_socks
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Iterable
 
+    from aiohttp.client_proto import ResponseHandler
     from aiohttp.client_reqrep import ConnectionKey
     from aiohttp.connector import Connection
     from aiohttp.streams import StreamReader
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
     from platform_http.call import Attempt, Call, Client, ConnectionCount
     from platform_http.policies.egress import Refusal
-    from platform_http.timers import Timers
     from platform_http.transport.client_tls import ClientTls
     from platform_http.transport.egress import EgressGuard
     from platform_http.transport.peers import PeerInspector
@@ -39,29 +39,7 @@ if TYPE_CHECKING:
 NEVER_ROUND = 1e9
 
 
-class _Silence:
-    """The read timeout of one connection, in place of a timer of its own.
-
-    It stays while bytes come, and when it expires, the connection looks at when the last ones did.
-    """
-
-    __slots__ = ("_protocol", "_timers", "when")
-
-    def __init__(self, when: float, protocol: PlatformProtocol, timers: Timers) -> None:
-        self.when = when
-        self._protocol = protocol
-        self._timers = timers
-
-    def expire(self) -> None:
-        """Let the connection look."""
-        self._protocol.patience_ended()
-
-    def cancel(self) -> None:
-        """End it: what aiohttp asks of the timer that it takes this for."""
-        self._timers.discard(self)
-
-
-class PlatformProtocol(ResponseHandler):
+class PlatformProtocol(BoundedHandler):
     """One connection, which tells when it is lost.
 
     A protocol that never served a request (the plain half of a CONNECT tunnel) is not counted:
@@ -76,53 +54,6 @@ class PlatformProtocol(ResponseHandler):
     # Why it would have been refused, were the egress policy enforced.
     denied: Refusal | None = None
     peer: tuple[str, int] | None = None
-    # When its last bytes came, and for how long it may be silent, while the read timeout runs.
-    _heard = 0.0
-    _patience = 0.0
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, client: Client) -> None:
-        super().__init__(loop)
-        self._client = client
-
-    def bound_silence(self, limit: float) -> None:
-        """Let the read timeout run from now on, and be *limit* seconds at most.
-
-        Args:
-            limit: > 0; infinite is none.
-        """
-        given = self._read_timeout
-        if not given or given > limit:
-            self._read_timeout = None if limit == math.inf else limit
-        # While nobody reads, aiohttp stops reading from the socket: no silence of the peer.
-        if not (self._reading_paused or self._buffer_paused):
-            self._reschedule_timeout()
-
-    def _reschedule_timeout(self) -> None:
-        # aiohttp makes a timer for each chunk, and cancels the one before.
-        timeout = self._read_timeout
-        if not timeout:
-            if self._read_timeout_handle is not None:
-                self._drop_timeout()
-            return
-        self._heard = self._client.clock()
-        if self._read_timeout_handle is None or timeout != self._patience:
-            self._drop_timeout()
-            self._patience = timeout
-            self._listen()
-
-    def _listen(self) -> None:
-        timers = self._client.timers
-        silence = _Silence(self._heard + self._patience, self, timers)
-        self._read_timeout_handle = silence  # type: ignore[assignment] # less than a handle, and enough
-        timers.add(silence)
-
-    def patience_ended(self) -> None:
-        """End the wait for more bytes, unless some came since it began."""
-        self._read_timeout_handle = None
-        if self._client.clock() < self._heard + self._patience:
-            self._listen()
-        else:
-            self._on_read_timeout()
 
     def serve(self, origin: Origin) -> None:
         """Count the connection in at its first request."""

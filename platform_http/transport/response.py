@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import weakref
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import aiohttp
@@ -23,12 +22,11 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from aiohttp.client_proto import ResponseHandler
     from aiohttp.connector import Connection
 
     from platform_http.call import Attempt, Call, Client
     from platform_http.pitfalls import Place
-    from platform_http.transport.connector import PlatformProtocol
+    from platform_http.transport.body_bounds import BoundedHandler
     from platform_http.transport.serializers import Serializer
 
 # Apache's DeflateInflateRatioLimit, and how much may be decoded before it counts: what is small
@@ -41,22 +39,6 @@ _PLACES_AFTER_A_FINDING = 1024
 
 # As in the request class.
 _Base = aiohttp.ClientResponse
-
-
-class _BodyDeadline:
-    """Closes a response at the deadline of its call, unless the caller has dropped it before."""
-
-    __slots__ = ("_response", "when")
-
-    def __init__(self, when: float, response: PlatformResponse) -> None:
-        self.when = when
-        self._response = weakref.ref(response)
-
-    def expire(self) -> None:
-        """Close the response."""
-        response = self._response()
-        if response is not None:
-            response.expire()
 
 
 class PlatformResponse(aiohttp.ClientResponse):
@@ -78,8 +60,9 @@ class PlatformResponse(aiohttp.ClientResponse):
     _buffering = False
     # How the body ended, where the state of the stream does not tell it.
     _end: tuple[BodyEnd, str] | None = None
-    _deadline: _BodyDeadline | None = None
     _place: Place | None = None
+    # The connection, while it bounds the body.
+    _bounds: BoundedHandler | None = None
 
     @property
     def request_info(self) -> aiohttp.RequestInfo:
@@ -117,9 +100,8 @@ class PlatformResponse(aiohttp.ClientResponse):
         async with call.within_deadline():
             await super().start(connection)
         call.status = self.status
-        if self.connection is not None and self.status != 101:
-            self.connection.add_callback(self._body_ended)
-            self._bound(call, self.connection.protocol)
+        if self._connection is not None and self.status != 101:
+            self._bound(call, self._connection)
         return self
 
     async def read(self) -> bytes:
@@ -293,20 +275,22 @@ class PlatformResponse(aiohttp.ClientResponse):
             self._measure(call)
             attempt.end(BodyEnd.COMPLETE)
         else:
-            connection.add_callback(self._body_ended)
-            self._bound(call, connection.protocol)
+            self._bound(call, connection)
 
-    def _bound(self, call: Call, protocol: ResponseHandler | None) -> None:
+    def _bound(self, call: Call, connection: Connection) -> None:
         self._call = call
-        if protocol is not None:
-            # Armed here and not by the session's ``sock_read``, which would run from the last byte
-            # of the request on, beside the attempt timeout.
-            cast("PlatformProtocol", protocol).bound_silence(self.silence)
-        if call.deadline != math.inf:
-            self._deadline = _BodyDeadline(call.deadline, self)
-            call.client.timers.add(self._deadline)
-            if call.client.places_to_note:
-                self._note_place(call.client)
+        protocol = connection.protocol
+        if protocol is None:
+            # An application's middleware has given the connection away: it may serve others now.
+            self._body_ended()
+            return
+        connection.add_callback(self._body_ended)
+        self._bounds = cast("BoundedHandler", protocol)
+        # The read timeout is armed here and not by the session's ``sock_read``, which would run
+        # from the last byte of the request on, beside the attempt timeout.
+        self._bounds.bound_body(self, self.silence, call.deadline)
+        if call.client.places_to_note and call.deadline != math.inf:
+            self._note_place(call.client)
 
     def _note_place(self, client: Client) -> None:
         # Whoever has a session has loaded it.
@@ -354,8 +338,8 @@ class PlatformResponse(aiohttp.ClientResponse):
 
     def _body_ended(self) -> None:
         """Report how the body ended; runs when the connection is released or closed."""
-        if self._deadline is not None and self._call is not None:
-            self._call.client.timers.discard(self._deadline)
+        if self._bounds is not None:
+            self._bounds.release_body()
         attempt, stream = self.attempt, self._stream
         if attempt is None or stream is None:
             return

@@ -44,7 +44,7 @@ async def _until_the_deadline() -> None:
     real = loop.time
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "time", lambda: real() + 60)
-        for _ in range(3):
+        for _ in range(5):
             await asyncio.sleep(0)
 
 
