@@ -314,8 +314,7 @@ class SessionFactory:
             for refresher in self._refreshers:
                 await refresher.aclose()
             for session, client in self._token_sessions:
-                await _bounded(session.close())
-                client.observer.session_closed()
+                await _close_session(session, client)
             if self._lag is not None:
                 self._lag.stop()
             for closing in (
@@ -334,8 +333,7 @@ class SessionFactory:
                     await client.wait_drained()
             await client.end_long_lived(max(until - client.loop.time(), _CLOSE_SECONDS))
         finally:
-            await _bounded(self._sessions[name].close())
-            client.observer.session_closed()
+            await _close_session(self._sessions[name], client)
 
     def _announce_loosened(self, settings: ClientSettings) -> None:
         # The models are loaded by whoever has settings.
@@ -781,6 +779,13 @@ def _deadline_propagation(
 def _always(_: object) -> bool:
     """Let the oldest go: whoever forgets its statistics only becomes more careful again."""
     return True
+
+
+async def _close_session(session: aiohttp.ClientSession, client: Client) -> None:
+    try:
+        await _bounded(session.close())
+    finally:
+        client.observer.session_closed()
 
 
 async def _bounded(closing: Awaitable[None]) -> None:

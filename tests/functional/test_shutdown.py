@@ -7,7 +7,7 @@ import asyncio
 import aiohttp
 import pytest
 
-from platform_http.call import CURRENT_CALL
+from platform_http.call import CURRENT_CALL, client_of
 from platform_http.errors import FactoryClosedError
 from platform_http.factory import SessionFactory
 from platform_http.settings import HttpSettings
@@ -168,3 +168,26 @@ async def test_nothing_of_a_call_stays_behind_once_everything_is_closed(
             pass
     assert CURRENT_CALL.get() is None
     observed.assert_quiet()
+
+
+async def test_what_was_counted_is_carried_over_where_a_session_fails_to_close(
+    observed: Observed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail() -> None:
+        raise OSError("no end")
+
+    told = []
+
+    def tell(observer: object) -> None:
+        told.append(observer)
+
+    with pytest.raises(OSError, match="no end"):
+        async with observed.factory() as factory:
+            session = factory.session()
+            client = client_of(session)
+            assert client is not None
+            monkeypatch.setattr(type(client.observer), "session_closed", tell)
+            monkeypatch.setattr(session._connector, "close", fail)
+    monkeypatch.undo()
+    await session.close()
+    assert told == [client.observer]
