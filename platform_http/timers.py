@@ -12,10 +12,14 @@ import sys
 import time
 from contextvars import Context
 from operator import attrgetter
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+# As it is now: a test may put another function in its place.
+_TIME_OF_ASYNCIO: Final = asyncio.BaseEventLoop.time
 
 
 def clock_of(loop: asyncio.AbstractEventLoop) -> Callable[[], float]:
@@ -24,7 +28,7 @@ def clock_of(loop: asyncio.AbstractEventLoop) -> Callable[[], float]:
     Each call looks at the clock eight times, and asyncio's own loops do so through a function that
     takes longer than the look.
     """
-    is_asyncios = getattr(loop.time, "__func__", None) is asyncio.BaseEventLoop.time
+    is_asyncios = getattr(loop.time, "__func__", None) is _TIME_OF_ASYNCIO
     return time.monotonic if is_asyncios else loop.time
 
 
@@ -53,7 +57,6 @@ class Expiring(Protocol):
 # Seconds that share a set: few sets to find the next instant among, few entries to look through.
 _SLICE = 1 / 16
 _NO_SLICE = -math.inf
-
 
 _instant = attrgetter("when")
 

@@ -226,6 +226,15 @@ async def test_a_loop_that_keeps_its_own_time_is_asked() -> None:
         loop.close()
 
 
+async def test_a_time_that_a_test_gives_to_all_loops_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loop = asyncio.get_running_loop()
+    with monkeypatch.context() as patch:
+        patch.setattr(asyncio.BaseEventLoop, "time", lambda _: 7.0)
+        assert clock_of(loop)() == 7.0
+
+
 async def test_the_current_task_is_found_as_asyncio_finds_it() -> None:
     # In Python 3.11 by a private name.
     assert timers_module._current_task(asyncio.get_running_loop()) is asyncio.current_task()
