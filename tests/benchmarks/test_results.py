@@ -130,6 +130,20 @@ def test_a_stream_is_held_against_a_raw_one_plus_what_a_small_call_costs_more() 
     )
 
 
+def test_a_stream_is_held_against_a_shorter_one() -> None:
+    figures = {
+        "small": {modes.RAW: 100.0, modes.DEFAULT: 200.0},
+        "short_stream": {modes.RAW: 400.0, modes.DEFAULT: 550.0},
+        "stream": {modes.RAW: 1000.0, modes.DEFAULT: 1210.0},
+    }
+    *_, verdict = instructions.verdicts(figures)
+    assert verdict == (
+        f"what is over raw of a stream of 1 MiB, over that of 384 KiB, {modes.DEFAULT}",
+        pytest.approx(1.4),
+        1.1,
+    )
+
+
 def test_a_failing_benchmark_fails_the_run() -> None:
     with pytest.raises(RuntimeError, match=r"nothing: (?s:.*)No module named benchmarks.nothing"):
         results.run(results.Part("Nothing", "nothing"))
