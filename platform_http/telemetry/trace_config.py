@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 
     from platform_http.call import Attempt, Client
 
+# Python 3.11 finds a member of an enum by calling a function.
+_COMPLETE, _FAILED, _CANCELLED = BodyEnd.COMPLETE, BodyEnd.FAILED, BodyEnd.CANCELLED
+
 
 def trace_config(client: Client, *, alone: bool) -> aiohttp.TraceConfig:
     """Return the TraceConfig that opens and closes the calls of *client*.
@@ -179,7 +182,7 @@ class _CallTraces(aiohttp.TraceConfig):
         attempt: Attempt | None = getattr(response, "attempt", None)
         if attempt is None:
             self._bypassed(call)
-        elif attempt.body is not BodyEnd.COMPLETE:
+        elif attempt.body is not _COMPLETE:
             attempt.when_ended(functools.partial(self._body_ended, call))
             return DONE
         self._close_by_status(call)
@@ -223,9 +226,9 @@ class _CallTraces(aiohttp.TraceConfig):
         found(POLICY_BYPASS, calling_place(), self._client, of=describe(call))
 
     def _body_ended(self, call: Call, attempt: Attempt) -> None:
-        if attempt.body is BodyEnd.FAILED:
+        if attempt.body is _FAILED:
             call.close("error", attempt.body_error_type, self._clock())
-        elif attempt.body is BodyEnd.CANCELLED:
+        elif attempt.body is _CANCELLED:
             call.close("cancelled", "", self._clock())
         else:
             self._close_by_status(call)

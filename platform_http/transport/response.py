@@ -36,6 +36,9 @@ _RATIO_FROM = 4 * 2**20
 
 _PLACES_AFTER_A_FINDING = 1024
 
+# Python 3.11 finds a member of an enum by calling a function.
+_COMPLETE = BodyEnd.COMPLETE
+
 
 # As in the request class.
 _Base = aiohttp.ClientResponse
@@ -273,13 +276,13 @@ class PlatformResponse(aiohttp.ClientResponse):
         if connection is None or self.status == 101:
             # Complete already, or an upgrade: a call ends at its 101.
             self._measure(call)
-            attempt.end(BodyEnd.COMPLETE)
+            attempt.end(_COMPLETE)
         else:
             self._bound(call, connection)
 
     def _bound(self, call: Call, connection: Connection) -> None:
         self._call = call
-        protocol = connection.protocol
+        protocol = connection._protocol  # noqa: SLF001 - the property is one more call
         if protocol is None:
             # An application's middleware has given the connection away: it may serve others now.
             self._body_ended()
@@ -289,8 +292,9 @@ class PlatformResponse(aiohttp.ClientResponse):
         # The read timeout is armed here and not by the session's ``sock_read``, which would run
         # from the last byte of the request on, beside the attempt timeout.
         self._bounds.bound_body(self, self.silence, call.deadline)
-        if call.client.places_to_note and call.deadline != math.inf:
-            self._note_place(call.client)
+        client = call.client
+        if client.places_to_note and call.deadline != math.inf:
+            self._note_place(client)
 
     def _note_place(self, client: Client) -> None:
         # Whoever has a session has loaded it.
@@ -346,7 +350,7 @@ class PlatformResponse(aiohttp.ClientResponse):
         self._measure(attempt.call)
         error = stream.exception()
         if stream.is_eof() and not isinstance(error, aiohttp.ClientPayloadError):
-            attempt.end(BodyEnd.COMPLETE)
+            attempt.end(_COMPLETE)
         elif self._end is not None:
             attempt.end(*self._end)
         elif error is None or error is _CONNECTION_CLOSED_EXCEPTION:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import math
 
 import aiohttp
 import pytest
 from aiohttp import ClientTimeout
 from aiohttp.streams import StreamReader
 
+from platform_http.call import BodyEnd, client_of
 from platform_http.testing import FaultServer
 from platform_http.testing.actions import chunked, partial_body, respond
 from tests.functional.backoffs import backing_off
@@ -163,3 +165,41 @@ async def test_a_discarded_body_is_not_decompressed_without_end(
             async with factory.session().get(server.url) as response:
                 assert response.status == 200
     assert 0 < decoded < 4_000_000
+
+
+async def test_a_body_whose_connection_was_given_away_bounds_no_other(observed: Observed) -> None:
+    async with FaultServer([STALLED]) as server, observed.session() as session:
+        response = await session.get(server.url)
+        connection, attempt = response.connection, response.attempt
+        protocol = connection.protocol
+        connection.close()
+        attempt.body = response._bounds = None
+        # As where an application's middleware did so before the headers got to us.
+        response._bound(attempt.call, connection)
+        assert attempt.body is BodyEnd.FAILED
+        assert protocol.when == math.inf
+        response.close()
+
+
+async def test_no_timer_is_left_of_bodies_however_they_end(observed: Observed) -> None:
+    whole = chunked([b"x" * 1000] * 3)
+    async with (
+        FaultServer([whole, STALLED, STALLED, whole]) as server,
+        observed.session() as session,
+    ):
+        timers = client_of(session).timers
+        async with session.get(server.url) as response:
+            async for _ in response.content.iter_any():
+                pass
+        async with session.get(server.url) as response:
+            assert len(timers) == 1
+        assert len(timers) == 0
+        reading = asyncio.create_task((await session.get(server.url)).read())
+        await asyncio.sleep(0)
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+        assert len(timers) == 0
+        async with session.get(server.url) as response:
+            assert await response.read() == b"x" * 3000
+        assert len(timers) == 0
