@@ -337,6 +337,19 @@ def test_a_process_that_is_forked_while_a_page_is_made_takes_turns_as_usual():
     subprocess.run([sys.executable, "-W", "ignore", "-c", FORK], check=True, timeout=30)
 
 
+@pytest.mark.parametrize("pages", [0, 2])
+def test_a_forked_process_forgets_the_pages_that_it_does_not_make(pages):
+    usual = sys.getswitchinterval()
+    switching = exposition._SwitchingSoon()
+    for _ in range(pages):
+        switching.__enter__()
+    switching.forget()
+    assert sys.getswitchinterval() == usual
+    with switching:
+        assert sys.getswitchinterval() == pytest.approx(0.0005)
+    assert sys.getswitchinterval() == usual
+
+
 def test_what_a_collector_keeps_is_left_as_it_is():
     family = CounterMetricFamily("kept", "x", value=1)
     samples = family.samples
