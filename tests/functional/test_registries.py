@@ -25,7 +25,7 @@ EVERYTHING = {
 
 def _registries(session: aiohttp.ClientSession) -> dict[str, LruRegistry[object, object]]:
     (path,) = session._middlewares
-    parts = ("_quota", "breaker", "_concurrency")
+    parts = ("_quota", "_breaker", "_concurrency")
     holders = [
         *path.middlewares,
         *(getattr(middleware, part, None) for middleware in path.middlewares for part in parts),
