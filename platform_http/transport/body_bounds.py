@@ -78,7 +78,7 @@ class BoundedHandler(ResponseHandler):
         """Forget the deadline: the body has ended."""
         self._deadline = _NEVER
         self._body = None
-        if self._silent_at == _NEVER:
+        if self._silent_at == _NEVER and self.when != _NEVER:
             self._look_no_more()
 
     def expire(self) -> None:
@@ -112,7 +112,7 @@ class BoundedHandler(ResponseHandler):
 
     def _drop_timeout(self) -> None:
         self._silent_at = _NEVER
-        if self._deadline == _NEVER:
+        if self._deadline == _NEVER and self.when != _NEVER:
             self._look_no_more()
 
     def _look_at(self, when: float) -> None:
@@ -122,6 +122,5 @@ class BoundedHandler(ResponseHandler):
         self._timers.add(self)
 
     def _look_no_more(self) -> None:
-        if self.when != _NEVER:
-            self._timers.discard(self)
-            self.when = _NEVER
+        self._timers.discard(self)
+        self.when = _NEVER
