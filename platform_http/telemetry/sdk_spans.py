@@ -54,7 +54,7 @@ from opentelemetry.trace.propagation import _SPAN_KEY
 from platform_http.telemetry.sdk import FAILED, ApiSpans
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from opentelemetry.sdk.trace import SpanLimits
     from opentelemetry.trace import Span
@@ -64,7 +64,6 @@ if TYPE_CHECKING:
 # Whatever they make is filled by hand.
 _new: Final[Any] = object.__new__
 
-_NOTHING: Final = ()
 _DROP: Final = Decision.DROP
 _SAMPLE: Final = Decision.RECORD_AND_SAMPLE
 _UNSET: Final = Status(StatusCode.UNSET)
@@ -85,7 +84,7 @@ _REPLACED: Final = (
     (ReadableSpan, ("__init__",)),
     (SpanContext, ("__new__",)),
     (BoundedAttributes, ("__init__", "_set_items", "_setitem_locked")),
-    (BoundedList, ("__init__",)),
+    (BoundedList, ("__init__", "append", "extend")),
     (ParentBased, ("should_sample",)),
     (ParentBasedTraceIdRatio, ("should_sample",)),
     (TraceIdRatioBased, ("should_sample",)),
@@ -295,11 +294,45 @@ def _has_room(span: Any, attributes: Mapping[str, AttributeValue]) -> bool:
     return held.maxlen is None or held.maxlen >= len(held._dict) + len(attributes)
 
 
+@functools.cache
+def _nothing(most: int | None) -> deque[Any]:
+    return deque(maxlen=most)
+
+
+class _Unused(BoundedList[Any]):
+    """A list of events or links that becomes the SDK's own with its first item.
+
+    Most spans have neither, and the room that a deque keeps for them is most of what a list costs:
+    2 KiB a call, kept until the export.
+    """
+
+    def append(self, item: Any) -> None:
+        """Begin the list."""
+        self._begin()
+        self.append(item)
+
+    def extend(self, seq: Sequence[Any]) -> None:
+        """Begin the list."""
+        self._begin()
+        self.extend(seq)
+
+    def _begin(self) -> None:
+        with _BEGINNING:
+            if type(self) is _Unused:
+                begun: Any = self
+                begun._dq = deque(maxlen=begun._dq.maxlen)
+                # From here on another thread takes it for what it is.
+                begun.__class__ = BoundedList
+
+
+_BEGINNING: Final = Lock()
+
+
 def _bounded_list(most: int | None, lock: LockType) -> BoundedList[Any]:
     """Return a list of events or links without any."""
-    held = _new(BoundedList)
+    held = _new(_Unused)
     held.dropped = 0
-    held._dq = deque(_NOTHING, most)  # by name, the argument would be looked up
+    held._dq = _nothing(most)
     held._lock = lock
     return held  # type: ignore[no-any-return]
 
@@ -365,6 +398,8 @@ class _Keeping(SpanProcessor):
 def _form(value: Any) -> Any:
     """Return what two spans of one tracer have in common, to be compared."""
     kind = type(value)
+    if kind is _Unused:
+        kind = BoundedList
     if kind in (_Span, ReadableSpan, Status, BoundedAttributes, BoundedList):
         return kind, {name: _form(part) for name, part in vars(value).items()}
     if kind is SpanContext:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import subprocess
 import sys
+import threading
 from collections import deque
 from itertools import count
 from time import time_ns
@@ -145,6 +147,10 @@ WITH_PARTS = (_Span, ReadableSpan, BoundedAttributes, BoundedList, trace.Link, S
 def form(value: object) -> object:
     """Return all that *value* consists of; instants and locks by their types alone."""
     kind = type(value)
+    if kind is sdk_spans._Unused:
+        # It has become the SDK's own list by the time it holds something.
+        assert not value
+        kind = BoundedList
     if kind in WITH_PARTS:
         return kind, {
             name: type(part) if name.endswith("_time") else form(part)
@@ -563,6 +569,36 @@ def test_a_release_whose_spans_hold_something_else_is_asked_for_everything(
 
     monkeypatch.setattr(kind, "__init__", holding_more)
     assert not sdk_spans._makes_alike.__wrapped__()
+
+
+@pytest.mark.parametrize("begin", [lambda it: it.append("a"), lambda it: it.extend(["a"])])
+def test_a_list_is_the_sdks_own_from_its_first_item_on(begin) -> None:
+    used, unused = (sdk_spans._bounded_list(2, threading.Lock()) for _ in range(2))
+    assert (len(used), list(used), used.dropped) == (0, [], 0)
+    begin(used)
+    assert type(used) is BoundedList
+    used.append("b")
+    used.append("c")
+    assert (list(used), used.dropped) == (["b", "c"], 1)
+    assert list(unused) == []
+    assert vars(copy.deepcopy(unused)).keys() == vars(unused).keys()
+
+
+def test_a_list_that_two_threads_begin_at_once_loses_nothing() -> None:
+    for _ in range(200):
+        begun = sdk_spans._bounded_list(None, threading.Lock())
+        both = threading.Barrier(2)
+
+        def add(item: int, begun=begun, both=both) -> None:
+            both.wait()
+            begun.append(item)
+
+        threads = [threading.Thread(target=add, args=(item,)) for item in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(begun) == [0, 1]
 
 
 def test_an_sdk_that_is_switched_off_meanwhile_is_asked_for_everything(monkeypatch) -> None:
