@@ -42,7 +42,7 @@ from platform_http.transport.connector import (
     PlatformUnixConnector,
 )
 from platform_http.transport.dns import bounded, make_resolver
-from platform_http.transport.quick_request import request_class
+from platform_http.transport.quick_request import is_sound, request_class
 from platform_http.transport.redirects import RedirectGuard, remember_redirect
 from platform_http.transport.response import response_class
 from platform_http.wiring import PolicyMaker, Registries
@@ -163,6 +163,8 @@ class SessionFactory:
 
         self._entered_by = pitfalls.entering_place()
         settings = await asyncio.to_thread(self._prepare)
+        # The first session would find it out.
+        is_sound()
         names = dict.fromkeys((DEFAULT, *settings.client_names))
         resolved = [settings.client(name) for name in names]
         if self._auth:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import sys
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Concatenate, Final, ParamSpec
 
 from opentelemetry import trace
@@ -39,12 +38,14 @@ _Arguments = ParamSpec("_Arguments")
 _MAX_RECORDS: Final = BOUND
 
 
-@dataclass(frozen=True, slots=True)
 class AttemptRecord:
     """All that attempts with the same method, origin and template share: one look-up each."""
 
-    series: AttemptSeries | None
-    shape: SpanShape | None
+    __slots__ = ("series", "shape")
+
+    def __init__(self, series: AttemptSeries | None, shape: SpanShape | None) -> None:
+        self.series: Final = series
+        self.shape: Final = shape
 
 
 def _guarded(
