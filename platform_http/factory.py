@@ -44,7 +44,8 @@ from platform_http.transport.connector import (
 from platform_http.transport.dns import bounded, make_resolver
 from platform_http.transport.quick_request import is_sound, request_class
 from platform_http.transport.redirects import RedirectGuard, remember_redirect
-from platform_http.transport.response import response_class
+from platform_http.transport.request import Route
+from platform_http.transport.response import PlatformResponse, Reading
 from platform_http.wiring import PolicyMaker, Registries
 
 if TYPE_CHECKING:
@@ -407,6 +408,16 @@ class SessionFactory:
         if self._has_calls(settings):
             connector.refuse_truncation()
         serializer = _serializer(settings)
+        connector.reading = Reading(client, serializer)
+        connector.route = route = Route(
+            client,
+            client_tls,
+            own_origin,
+            guards_defaults=own_origin is not None and settings.redirects.mode != "follow",
+            proxies=proxies,
+            egress=egress,
+            redirects=RedirectGuard(redirects, client),
+        )
         session = aiohttp.ClientSession(
             base_url,
             connector=connector,
@@ -415,15 +426,8 @@ class SessionFactory:
             json_serialize=json.dumps if serializer is None else serializer.dumps_text,
             json_serialize_bytes=None if serializer is None else serializer.dumps,
             cookie_jar=_cookie_jar(settings),
-            request_class=request_class(
-                client,
-                proxies,
-                tls=client_tls,
-                own_origin=own_origin,
-                egress=egress,
-                redirects=RedirectGuard(redirects, client),
-            ),
-            response_class=response_class(client, serializer),
+            request_class=request_class(route),
+            response_class=PlatformResponse,
             trace_configs=traces,
             middlewares=middlewares,
         )

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from platform_http.transport.egress import EgressGuard
     from platform_http.transport.peers import PeerInspector
     from platform_http.transport.proxy import ProxyChoice
+    from platform_http.transport.request import Route
+    from platform_http.transport.response import Reading
 
 # aiohttp rounds timeouts above its threshold up to whole loop seconds; ours are exact.
 NEVER_ROUND = 1e9
@@ -141,6 +143,10 @@ class PoolUse(NamedTuple):
 
 class _PlatformConnector(aiohttp.BaseConnector):
     """What both connectors do on top of aiohttp's."""
+
+    # What its session's requests and responses find out here, set by who makes the session.
+    route: Route
+    reading: Reading
 
     _client: Client
     _session_timeout: aiohttp.ClientTimeout

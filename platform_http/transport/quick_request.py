@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-from types import FunctionType
+from types import FunctionType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
@@ -29,11 +29,8 @@ if TYPE_CHECKING:
     from aiohttp.tracing import Trace
     from aiohttp.typedefs import LooseCookies, LooseHeaders, Query
 
-    from platform_http.call import Client, Origin
-    from platform_http.transport.client_tls import ClientTls, SslArgument
-    from platform_http.transport.egress import EgressGuard
-    from platform_http.transport.proxy import ProxyResolver
-    from platform_http.transport.redirects import RedirectGuard
+    from platform_http.transport.client_tls import SslArgument
+    from platform_http.transport.request import Route
 
 # As in the request class.
 _Base = aiohttp.ClientRequest
@@ -56,7 +53,7 @@ class QuickRequest(PlatformRequest):
 
     __slots__ = ()
 
-    def __init__(
+    def __init__(  # noqa: PLR0915 - one attribute after the other, as aiohttp's
         self,
         method: str,
         url: URL,
@@ -83,6 +80,16 @@ class QuickRequest(PlatformRequest):
         trust_env: bool = False,
         server_hostname: str | None = None,
     ) -> None:
+        if session is not None:
+            (
+                self.client,
+                self.tls,
+                self.own_origin,
+                self.guards_defaults,
+                self.proxies,
+                self.egress,
+                self.redirects,
+            ) = session._connector.route  # type: ignore[union-attr] # noqa: SLF001 - ours, held by a canary
         if (
             session is None
             or timer is None
@@ -161,14 +168,13 @@ def is_sound() -> bool:
     asked: dict[str, Any] = {
         "loop": asyncio.get_running_loop(),
         "response_class": aiohttp.ClientResponse,
-        "session": object(),
+        "session": SimpleNamespace(_connector=SimpleNamespace(route=(None,) * 7)),
         "timer": TimerNoop(),
         "traces": [],
     }
     url = URL("http://127.0.0.1:8080/path?query#fragment")
-    sample = type("Sample", (QuickRequest,), {"__slots__": (), "client": None})
     try:
-        return _made(sample("GET", url, **asked)) == _made(_Base("GET", url, **asked))
+        return _made(QuickRequest("GET", url, **asked)) == _made(_Base("GET", url, **asked))
     except Exception:  # noqa: BLE001 - whatever it is, aiohttp's own takes what sessions give
         return False
 
@@ -188,36 +194,8 @@ def _made(request: aiohttp.ClientRequest) -> dict[str, object]:
     return made
 
 
-def request_class(
-    client: Client,
-    proxies: ProxyResolver | None,
-    *,
-    tls: ClientTls,
-    own_origin: Origin | None,
-    egress: EgressGuard | None,
-    redirects: RedirectGuard | None,
-) -> type[PlatformRequest]:
-    """Return the request class of one client.
-
-    Args:
-        client: Whose hops these are.
-        proxies: Chooses the proxy of a hop; ``None`` when the client has no proxy.
-        tls: Chooses the SSL context of a hop.
-        own_origin: The only origin that is shown the client certificate and, unless redirects
-            follow aiohttp's rule, the default headers; ``None`` leaves it to the caller, whose
-            redirects do not show them to another origin than the first.
-        egress: Judges where a hop goes; ``None`` when every destination may be reached.
-        redirects: Judges the redirects; ``None`` leaves them to aiohttp.
-    """
-    kind = QuickRequest if is_sound() else PlatformRequest
-    members = {
-        "__slots__": (),
-        "client": client,
-        "proxies": proxies,
-        "tls": tls,
-        "own_origin": own_origin,
-        "guards_defaults": own_origin is not None and client.settings.redirects.mode != "follow",
-        "egress": egress,
-        "redirects": redirects,
-    }
-    return type("PlatformRequest", (kind,), members)
+def request_class(route: Route) -> type[PlatformRequest]:
+    """Return the class of the requests that take *route*; their connector has to have it too."""
+    if is_sound():
+        return QuickRequest
+    return type("PlatformRequest", (PlatformRequest,), {"__slots__": (), **route._asdict()})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import aiohttp
 from aiohttp import hdrs
@@ -36,6 +36,30 @@ if TYPE_CHECKING:
 _Base = aiohttp.ClientRequest
 
 
+class Route(NamedTuple):
+    """What all hops of one client share.
+
+    Args:
+        client: Whose hops these are.
+        tls: Chooses the SSL context of a hop.
+        own_origin: The only origin that is shown the client certificate and, unless redirects
+            follow aiohttp's rule, the default headers; ``None`` leaves it to the caller, whose
+            redirects do not show them to another origin than the first.
+        guards_defaults: Whether only the own origin gets the session's default headers.
+        proxies: Chooses the proxy of a hop; ``None`` when the client has no proxy.
+        egress: Judges where a hop goes; ``None`` when every destination may be reached.
+        redirects: Judges the redirects; ``None`` leaves them to aiohttp.
+    """
+
+    client: Client
+    tls: ClientTls
+    own_origin: Origin | None
+    guards_defaults: bool
+    proxies: ProxyResolver | None
+    egress: EgressGuard | None
+    redirects: RedirectGuard | None
+
+
 class PlatformRequest(aiohttp.ClientRequest):
     """One hop of a call.
 
@@ -43,14 +67,6 @@ class PlatformRequest(aiohttp.ClientRequest):
     hop gets its proxy and its SSL context, and where a closing factory refuses.
     """
 
-    client: ClassVar[Client]
-    tls: ClassVar[ClientTls]
-    own_origin: ClassVar[Origin | None] = None
-    # Whether only the own origin gets the session's default headers.
-    guards_defaults: ClassVar[bool] = False
-    proxies: ClassVar[ProxyResolver | None] = None
-    egress: ClassVar[EgressGuard | None] = None
-    redirects: ClassVar[RedirectGuard | None] = None
     # Whether it is made. No slot: it is asked for before it was ever set.
     _is_whole = False
     # Slots, because an instance with more than thirty attributes loses its fast dictionary, and
@@ -63,12 +79,29 @@ class PlatformRequest(aiohttp.ClientRequest):
         "_tls_choice",
         "attempt",
         "call",
+        "client",
         "credentials",
         "denied",
+        "egress",
+        "guards_defaults",
         "handler",
         "on_resend",
+        "own_origin",
+        "proxies",
+        "redirects",
         "socks",
+        "tls",
     )
+    # Of its route. The interpreter remembers by class where it found an attribute, so that a class
+    # for each client would make a call the dearer, the more clients are called in turn.
+    client: Client
+    tls: ClientTls
+    own_origin: Origin | None
+    guards_defaults: bool
+    proxies: ProxyResolver | None
+    egress: EgressGuard | None
+    redirects: RedirectGuard | None
+
     call: Call | None
     attempt: Attempt | None
     on_resend: Callable[[], None] | None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import aiohttp
 from aiohttp import hdrs
@@ -44,6 +44,26 @@ _COMPLETE = BodyEnd.COMPLETE
 _Base = aiohttp.ClientResponse
 
 
+class Reading:
+    """How the responses of one client are read.
+
+    Args:
+        client: Whose responses these are.
+        serializer: What ``json()`` decodes with; ``None`` is aiohttp's own default.
+    """
+
+    __slots__ = ("client", "max_body", "serializer", "silence", "small")
+
+    def __init__(self, client: Client, serializer: Serializer | None) -> None:
+        limit = client.settings.response.max_body
+        self.client = client
+        self.serializer = serializer
+        self.silence = client.settings.timeout.read
+        self.max_body = math.inf if limit is None else limit
+        # Up to this size no limit has to be looked at.
+        self.small = min(self.max_body, _RATIO_FROM)
+
+
 class PlatformResponse(aiohttp.ClientResponse):
     """A ClientResponse that knows its attempt.
 
@@ -51,12 +71,8 @@ class PlatformResponse(aiohttp.ClientResponse):
     attempt how the body ended.
     """
 
-    max_body: ClassVar[float] = math.inf
-    silence: ClassVar[float] = math.inf
-    _small: ClassVar[float] = 0
-    client: ClassVar[Client]
-    client_name: ClassVar[str] = ""
-    serializer: ClassVar[Serializer | None] = None
+    # Of its client, from start() on. A class for each client would cost what a request says of it.
+    _reading: Reading
     attempt: Attempt | None = None
     _stream: StreamReader | None = None
     _call: Call | None = None
@@ -66,6 +82,11 @@ class PlatformResponse(aiohttp.ClientResponse):
     _place: Place | None = None
     # The connection, while it bounds the body.
     _bounds: BoundedHandler | None = None
+
+    @property
+    def client_name(self) -> str:
+        """Name of the client whose response it is."""
+        return self._reading.client.name
 
     @property
     def request_info(self) -> aiohttp.RequestInfo:
@@ -93,8 +114,9 @@ class PlatformResponse(aiohttp.ClientResponse):
 
     def start(self, connection: Connection) -> Coroutine[Any, Any, Self]:
         """Read the headers."""
+        reading = self._reading = connection._connector.reading  # type: ignore[attr-defined] # noqa: SLF001 - ours, held by a canary
         call = CURRENT_CALL.get()
-        if call is None or call.attempts or call.client is not self.client:
+        if call is None or call.attempts or call.client is not reading.client:
             return _Base.start(self, connection)  # type: ignore[return-value] # aiohttp says less than Self
         return self._start_unwatched(call, connection)
 
@@ -118,7 +140,7 @@ class PlatformResponse(aiohttp.ClientResponse):
                     self._connection is None
                     and stream is not EMPTY_PAYLOAD
                     and stream.is_eof()
-                    and stream.total_bytes <= self._small
+                    and stream.total_bytes <= self._reading.small
                 ):
                     # All of it is here, and so little that no limit has to be looked at.
                     self._body = stream.read_nowait()
@@ -141,7 +163,7 @@ class PlatformResponse(aiohttp.ClientResponse):
     async def _read_bounded(self, stream: StreamReader) -> bytes:
         if self._connection is not None:
             self._check_length()
-        limit = self.max_body
+        limit = self._reading.max_body
         size = 0
         pieces: list[bytes] = []
         while piece := await stream.readany():
@@ -159,7 +181,7 @@ class PlatformResponse(aiohttp.ClientResponse):
         if length is None or hdrs.CONTENT_ENCODING in self.headers:
             return
         # The parser has refused what is no number.
-        if int(length) > self.max_body:
+        if int(length) > self._reading.max_body:
             raise self._too_large("is announced to be larger than")
 
     def _check_ratio(self, stream: StreamReader, size: int) -> None:
@@ -170,7 +192,8 @@ class PlatformResponse(aiohttp.ClientResponse):
 
     def _too_large(self, what: str) -> ResponseTooLargeError:
         return ResponseTooLargeError(
-            f"the body of the response {what} RESPONSE__MAX_BODY, {self.max_body:.0f} bytes; read "
+            f"the body of the response {what} RESPONSE__MAX_BODY, "
+            f"{self._reading.max_body:.0f} bytes; read "
             f"it in pieces from response.content, or change the setting for the client "
             f"{self.client_name!r}"
         )
@@ -185,8 +208,8 @@ class PlatformResponse(aiohttp.ClientResponse):
 
     async def json(self, **options: Any) -> Any:
         """Read the whole body and decode it as JSON; takes the arguments of aiohttp's method."""
-        if self.serializer is not None:
-            options.setdefault("loads", self.serializer.loads)
+        if self._reading.serializer is not None:
+            options.setdefault("loads", self._reading.serializer.loads)
         try:
             return await super().json(**options)
         except (aiohttp.ContentTypeError, UnicodeDecodeError) as error:
@@ -225,7 +248,7 @@ class PlatformResponse(aiohttp.ClientResponse):
         stream = self._stream
         assert stream is not None
         pieces: list[bytes] = []
-        limit = min(limit, self.max_body)
+        limit = min(limit, self._reading.max_body)
         try:
             async with asyncio.timeout(seconds):
                 while sum(map(len, pieces)) <= limit and (piece := await stream.readany()):
@@ -291,7 +314,7 @@ class PlatformResponse(aiohttp.ClientResponse):
         self._bounds = cast("BoundedHandler", protocol)
         # The read timeout is armed here and not by the session's ``sock_read``, which would run
         # from the last byte of the request on, beside the attempt timeout.
-        self._bounds.bound_body(self, self.silence, call.deadline)
+        self._bounds.bound_body(self, self._reading.silence, call.deadline)
         client = call.client
         if client.places_to_note and call.deadline != math.inf:
             self._note_place(client)
@@ -363,23 +386,3 @@ class PlatformResponse(aiohttp.ClientResponse):
         # aiohttp's empty stream has no total_raw_bytes.
         if stream is not None:
             call.response_body_size = 0 if stream is EMPTY_PAYLOAD else stream.total_raw_bytes
-
-
-def response_class(client: Client, serializer: Serializer | None = None) -> type[PlatformResponse]:
-    """Return the response class of one client.
-
-    Args:
-        client: Whose responses these are.
-        serializer: What ``json()`` decodes with; ``None`` is aiohttp's own default.
-    """
-    limit = client.settings.response.max_body
-    most = math.inf if limit is None else limit
-    members = {
-        "client": client,
-        "client_name": client.name,
-        "max_body": most,
-        "silence": client.settings.timeout.read,
-        "_small": min(most, _RATIO_FROM),
-        "serializer": serializer,
-    }
-    return type("PlatformResponse", (PlatformResponse,), members)

@@ -136,6 +136,7 @@ async def test_a_session_has_the_attributes_that_are_read_and_set() -> None:
         assert session._retry_connection is True
         assert session._trace_configs == []
         assert session._middlewares == ()
+        assert session._connector is session.connector
         assert "_retry_connection" in aiohttp.ClientSession.ATTRS
 
 
@@ -208,6 +209,7 @@ async def test_a_connection_keeps_its_protocol_under_a_name_of_its_own() -> None
     connector = aiohttp.TCPConnector()
     connection = Connection(connector, "key", protocol, asyncio.get_running_loop())
     assert connection._protocol is connection.protocol is protocol
+    assert connection._connector is connector
     connection._protocol = None
     await connector.close()
 

@@ -4,6 +4,7 @@ import asyncio
 import functools
 import inspect
 import re
+from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
@@ -44,7 +45,6 @@ class Sample(QuickRequest):
     """One of no client."""
 
     __slots__ = ()
-    client = None
 
 
 def made(kind: type[aiohttp.ClientRequest], method: str, url: str, **given: Any) -> dict[str, Any]:
@@ -72,6 +72,7 @@ def made(kind: type[aiohttp.ClientRequest], method: str, url: str, **given: Any)
 
 class Session:
     headers: CIMultiDict[str] = CIMultiDict()
+    _connector = SimpleNamespace(route=(None,) * 7)
 
 
 SESSION, TIMER = Session(), TimerNoop()

@@ -475,7 +475,7 @@ async def test_verdicts_are_kept_for_a_bounded_number_of_destinations(
     async with on_fake_network(observed, fake, **PUBLIC) as session:
         for number in range(1100):
             await denied(session, f"http://10.0.{number >> 8}.{number & 255}/")
-        guard = session._request_class.egress
+        guard = session._connector.route.egress
         assert len(guard._verdicts) == 1024
         # The oldest ones went.
         assert next(origin.host for origin in guard._verdicts) == "10.0.0.76"
