@@ -81,7 +81,7 @@ def _machine() -> str:
         for name in ("aiohttp", "opentelemetry-sdk", "prometheus_client", "aiohttp-retry", "httpx")
     )
     return (
-        f"One run of `make bench` on {os.cpu_count()} cores that do other work as well, "
+        f"Measured by `make bench` on {os.cpu_count()} cores that do other work as well, "
         f"{platform.python_implementation()} {platform.python_version()},\n{versions}."
     )
 
