@@ -20,7 +20,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from platform_http.transport.client_tls import TLS_SCHEMES
-from platform_http.transport.request import PlatformRequest
+from platform_http.transport.request import PlatformRequest, Route
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from aiohttp.typedefs import LooseCookies, LooseHeaders, Query
 
     from platform_http.transport.client_tls import SslArgument
-    from platform_http.transport.request import Route
 
 # As in the request class.
 _Base = aiohttp.ClientRequest
@@ -81,15 +80,7 @@ class QuickRequest(PlatformRequest):
         server_hostname: str | None = None,
     ) -> None:
         if session is not None:
-            (
-                self.client,
-                self.tls,
-                self.own_origin,
-                self.guards_defaults,
-                self.proxies,
-                self.egress,
-                self.redirects,
-            ) = session._connector.route  # type: ignore[union-attr] # noqa: SLF001 - ours, held by a canary
+            self.route = session._connector.route  # type: ignore[union-attr] # noqa: SLF001 - ours, held by a canary
         if (
             session is None
             or timer is None
@@ -134,7 +125,11 @@ class QuickRequest(PlatformRequest):
             self.chunked = self.compress = None
         if auth is not None or self.auth is not None:
             self.update_auth(auth, trust_env)
-        if proxy is not None or self.proxies is not None or self._origin.scheme in TLS_SCHEMES:
+        if (
+            proxy is not None
+            or self.route.proxies is not None
+            or self._origin.scheme in TLS_SCHEMES
+        ):
             self.update_proxy(proxy, proxy_auth, proxy_headers)
         else:
             self.proxy = self.proxy_auth = self.proxy_headers = None
@@ -165,10 +160,11 @@ def is_sound() -> bool:
     # making the session.
     if type(theirs) is not FunctionType or _arguments(theirs) != _arguments(ours):
         return False
+    route: Any = SimpleNamespace(**dict.fromkeys(Route._fields))
     asked: dict[str, Any] = {
         "loop": asyncio.get_running_loop(),
         "response_class": aiohttp.ClientResponse,
-        "session": SimpleNamespace(_connector=SimpleNamespace(route=(None,) * 7)),
+        "session": SimpleNamespace(_connector=SimpleNamespace(route=route)),
         "timer": TimerNoop(),
         "traces": [],
     }
@@ -198,4 +194,4 @@ def request_class(route: Route) -> type[PlatformRequest]:
     """Return the class of the requests that take *route*; their connector has to have it too."""
     if is_sound():
         return QuickRequest
-    return type("PlatformRequest", (PlatformRequest,), {"__slots__": (), **route._asdict()})
+    return type("PlatformRequest", (PlatformRequest,), {"__slots__": (), "route": route})

@@ -79,29 +79,16 @@ class PlatformRequest(aiohttp.ClientRequest):
         "_tls_choice",
         "attempt",
         "call",
-        "client",
         "credentials",
         "denied",
-        "egress",
-        "guards_defaults",
         "handler",
         "on_resend",
-        "own_origin",
-        "proxies",
-        "redirects",
+        "route",
         "socks",
-        "tls",
     )
-    # Of its route. The interpreter remembers by class where it found an attribute, so that a class
-    # for each client would make a call the dearer, the more clients are called in turn.
-    client: Client
-    tls: ClientTls
-    own_origin: Origin | None
-    guards_defaults: bool
-    proxies: ProxyResolver | None
-    egress: EgressGuard | None
-    redirects: RedirectGuard | None
-
+    # Not of its class. The interpreter remembers by class where it found an attribute, so that a
+    # class for each client would make a call the dearer, the more clients are called in turn.
+    route: Route
     call: Call | None
     attempt: Attempt | None
     on_resend: Callable[[], None] | None
@@ -132,7 +119,7 @@ class PlatformRequest(aiohttp.ClientRequest):
         self._drops_expect = False
         call = CURRENT_CALL.get()
         if call is not None:
-            if call.client is not self.client:
+            if call.client is not self.route.client:
                 # A session without calls of its own may be used inside another client's call.
                 call = None
             elif call.hops or call.client.closing:
@@ -142,8 +129,8 @@ class PlatformRequest(aiohttp.ClientRequest):
         self.call = call
         self._judged_url = self.url
         self._origin = origin = Origin.of(url)
-        if self.egress is not None:
-            self.denied = self.egress.admit(call, url, origin)
+        if self.route.egress is not None:
+            self.denied = self.route.egress.admit(call, url, origin)
         target = url.raw_path_qs
         if " " in target or not target.isprintable():
             # The line of the request would end before its end.
@@ -154,7 +141,7 @@ class PlatformRequest(aiohttp.ClientRequest):
         if headers and not self._is_whole:
             # aiohttp's constructor passes what it made of the caller's and the session's headers.
             given = cast("CIMultiDict[str]", headers)
-            if self.guards_defaults and self._origin != self.own_origin:
+            if self.route.guards_defaults and self._origin != self.route.own_origin:
                 given = self._withhold_defaults(given)
             if self._lightens():
                 given = self._redirects().lighten(self._call(), given)
@@ -177,8 +164,8 @@ class PlatformRequest(aiohttp.ClientRequest):
             self.chunked = None
         call = self.call
         if call is not None:
-            if call.hops > 1 and self.redirects is not None:
-                self._enter_redirect(call, self.redirects, data)
+            if call.hops > 1 and self.route.redirects is not None:
+                self._enter_redirect(call, self.route.redirects, data)
             given = self._given
             if given and (flaw := framing.contradicts_route(given, self.url)) is not None:
                 raise self._misframed(call, flaw)
@@ -195,15 +182,15 @@ class PlatformRequest(aiohttp.ClientRequest):
             _Base.update_proxy(self, proxy, proxy_auth, proxy_headers)
             return
         if proxy is not None:
-            if self.egress is not None and self.denied is None:
-                self.denied = self.egress.admit_proxy(self.call, self._origin, proxy)
+            if self.route.egress is not None and self.denied is None:
+                self.denied = self.route.egress.admit_proxy(self.call, self._origin, proxy)
             if proxy_headers:
                 proxy_headers = self._spare_the_defaults(proxy_headers)
-        elif self.proxies is not None:
-            proxy, proxy_auth = self._choose_proxy(self.proxies, proxy_auth)
+        elif self.route.proxies is not None:
+            proxy, proxy_auth = self._choose_proxy(self.route.proxies, proxy_auth)
         if self._origin.scheme in TLS_SCHEMES or (proxy is not None and proxy.scheme == "https"):
             self._tls_choice = self._judge_tls(self._ssl)
-            self._ssl = self.tls.choose(self._tls_choice)
+            self._ssl = self.route.tls.choose(self._tls_choice)
         _Base.update_proxy(self, proxy, proxy_auth, proxy_headers)
 
     def update_expect_continue(self, expect: bool = False) -> None:
@@ -223,7 +210,7 @@ class PlatformRequest(aiohttp.ClientRequest):
         call = self.call
         if call is not None:
             if self.attempt is not None:
-                self.attempt.mark_sent(self.client.clock())
+                self.attempt.mark_sent(self.route.client.clock())
             else:
                 # A request with ``middlewares=()`` has no attempt, and is sent all the same.
                 call.sent += 1
@@ -242,8 +229,8 @@ class PlatformRequest(aiohttp.ClientRequest):
         return self.call
 
     def _redirects(self) -> RedirectGuard:
-        assert self.redirects is not None
-        return self.redirects
+        assert self.route.redirects is not None
+        return self.route.redirects
 
     def _lightens(self) -> bool:
         """Tell whether this is the hop of a redirect that takes things away."""
@@ -251,8 +238,8 @@ class PlatformRequest(aiohttp.ClientRequest):
         return (
             call is not None
             and call.hops > 1
-            and self.redirects is not None
-            and self.redirects.protects
+            and self.route.redirects is not None
+            and self.route.redirects.protects
         )
 
     def _enter_redirect(self, call: Call, redirects: RedirectGuard, data: Any) -> None:
@@ -265,9 +252,9 @@ class PlatformRequest(aiohttp.ClientRequest):
                 self.server_hostname = None
 
     def _withhold_defaults(self, headers: CIMultiDict[str]) -> CIMultiDict[str]:
-        assert self.own_origin is not None
+        assert self.route.own_origin is not None
         defaults = self.session.headers
-        if defaults and not _is_at(self.url, self.own_origin):
+        if defaults and not _is_at(self.url, self.route.own_origin):
             return _without(defaults, headers, keep=HARMLESS_HEADERS)
         return headers
 
@@ -312,22 +299,24 @@ class PlatformRequest(aiohttp.ClientRequest):
 
     def _judge_tls(self, asked: SslArgument) -> TlsChoice:
         call = self.call
-        if self.tls.refuses(asked):
-            refusal = self.tls.refusal(attempts=0 if call is None else call.sent)
-            self.client.observer.egress_denied(refusal.reason)
+        if self.route.tls.refuses(asked):
+            refusal = self.route.tls.refusal(attempts=0 if call is None else call.sent)
+            self.route.client.observer.egress_denied(refusal.reason)
             raise refusal
-        if self.client.settings.redirects.mode == "follow":
+        if self.route.client.settings.redirects.mode == "follow":
             return TlsChoice(asked, own=True, strayed=False)
         strayed = call is not None and call.strayed
-        own = not strayed and (self.own_origin is None or _is_at(self.url, self.own_origin))
+        own = not strayed and (
+            self.route.own_origin is None or _is_at(self.url, self.route.own_origin)
+        )
         return TlsChoice(asked, own=own, strayed=strayed)
 
     def _misframed(self, call: Call, flaw: str) -> EgressDeniedError:
         if call.origin is None:
             call.origin = self._origin
-        self.client.observer.egress_denied("framing_header")
+        self.route.client.observer.egress_denied("framing_header")
         return EgressDeniedError(
-            f"a request of client {self.client.name!r} is refused: {flaw}",
+            f"a request of client {self.route.client.name!r} is refused: {flaw}",
             reason="framing_header",
             attempts=call.sent,
         )
@@ -335,7 +324,7 @@ class PlatformRequest(aiohttp.ClientRequest):
     def renew_tls(self) -> None:
         """Take the client's present SSL context in place of one that was replaced meanwhile."""
         if self._tls_choice is not None:
-            self._ssl = self.tls.choose(self._tls_choice)
+            self._ssl = self.route.tls.choose(self._tls_choice)
 
     def _describe(self, call: Call) -> None:
         given, body, origin = self._given, self._body, self._origin

@@ -14,6 +14,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from platform_http.transport.quick_request import QuickRequest, is_sound
+from platform_http.transport.request import Route
 
 URLS = ("http://127.0.0.1/", "http://127.0.0.1:8080/a%20path?query#fragment", "http://[::1]/")
 
@@ -72,7 +73,7 @@ def made(kind: type[aiohttp.ClientRequest], method: str, url: str, **given: Any)
 
 class Session:
     headers: CIMultiDict[str] = CIMultiDict()
-    _connector = SimpleNamespace(route=(None,) * 7)
+    _connector = SimpleNamespace(route=SimpleNamespace(**dict.fromkeys(Route._fields)))
 
 
 SESSION, TIMER = Session(), TimerNoop()
