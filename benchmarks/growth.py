@@ -23,7 +23,7 @@ import time
 import tracemalloc
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiohttp
 import prometheus_client
@@ -32,8 +32,9 @@ from yarl import URL
 
 import platform_http
 from benchmarks import upstream
-from benchmarks.report import against, median, promise, table
-from benchmarks.rounds import One, function_calls, interleaved
+from benchmarks.report import median, promise, table
+from benchmarks.rounds import One
+from benchmarks.side_by_side import Prepare, Ratios, compare
 from platform_http import CallOptions, HttpSettings, SessionFactory
 from platform_http.telemetry import exposition
 
@@ -43,7 +44,6 @@ _METRICS = (_PACKAGE / "telemetry", Path(prometheus_client.__file__).parent)
 
 _KIB = 1024
 
-_RAW = "raw aiohttp"
 _OPTIONS = CallOptions(operation="invoices.get", url_template="/invoices/{id}")
 
 # One connection to each origin, kept for as long as a part takes.
@@ -86,85 +86,91 @@ async def _our_session() -> AsyncIterator[aiohttp.ClientSession]:
         yield factory.session("bench")
 
 
-_SESSIONS = {_RAW: _raw_session, "policies + metrics": _our_session}
+_RAW, _OURS = "raw", "ours"
+_SESSIONS = {_RAW: _raw_session, _OURS: _our_session}
+
+_ALONE, _ONE, _TURN = "alone", "one", "turn"
 
 
-async def _ratios(candidates: dict[str, One], rounds: int, calls: int) -> dict[str, list[float]]:
-    """Return what each candidate but the first takes, over the first one's.
+async def _candidates(alone: One, many: Sequence[One]) -> dict[str, One]:
+    """Return what is compared, when each of *many* has its connection."""
+    for one in many:
+        await one()
+    return {_ALONE: alone, _ONE: many[0], _TURN: _in_turn(many)}
 
-    That is its CPU by round, and the function calls of the last one, by the name ``work``.
-    """
-    costs = await interleaved(candidates, rounds=rounds, calls=calls)
-    base, *others = candidates
-    work = [await function_calls(candidates[name], calls) for name in (others[-1], base)]
-    ratios = {name: against(costs[name].cpu, costs[base].cpu) for name in others}
-    return ratios | {"work": [work[0] / work[1]]}
+
+def _net(ratios: dict[str, Ratios], place: str) -> float:
+    """Return what *place* takes of ours over the reference, net of raw aiohttp."""
+    return ratios[_OURS].cpu[place] / ratios[_RAW].cpu[place]
+
+
+def _compare(prepare: Prepare, *arguments: object, rounds: int, calls: int) -> dict[str, Ratios]:
+    modes = {mode: (prepare, (mode, *arguments)) for mode in _SESSIONS}
+    return compare(modes, rounds=rounds, calls=calls)
+
+
+_HEADS = (
+    *("raw, one", "raw, in turn", "raw, work", "ours, one", "ours, in turn", "ours, work"),
+    "ours net, in turn",
+)
+
+
+def _row(ratios: dict[str, Ratios]) -> tuple[str, ...]:
+    figures = [
+        figure
+        for mode in (ratios[_RAW], ratios[_OURS])
+        for figure in (mode.cpu[_ONE], mode.cpu[_TURN], mode.work)
+    ]
+    return tuple(f"{figure:.2f}" for figure in (*figures, _net(ratios, _TURN)))
+
+
+def _promise_no_growth(ratios: dict[str, Ratios], what: str) -> None:
+    promise(f"a call to one of {what}, over 1, net of raw", _net(ratios, _ONE), 1.05)
+    promise(f"calls to {what} in turn, over 1, net of raw", _net(ratios, _TURN), 1.05)
+    work = ratios[_OURS].work / ratios[_RAW].work
+    promise(f"function calls of calls to {what} in turn, over 1, net of raw", work, 1.05)
+
+
+@contextlib.asynccontextmanager
+async def many_clients(mode: str, count: int) -> AsyncIterator[dict[str, One]]:
+    """Make so many clients ready, and another one in a factory of its own."""
+    async with contextlib.AsyncExitStack() as stack:
+        target = URL(f"{stack.enter_context(upstream.running())}/invoices/42")
+        alone = await stack.enter_async_context(_SESSIONS[mode]())
+        if mode == _RAW:
+            many = [await stack.enter_async_context(_raw_session()) for _ in range(count)]
+        else:
+            settings, registry = HttpSettings(**_OPEN), CollectorRegistry()
+            factory = SessionFactory(settings, registry=registry)
+            await stack.enter_async_context(factory)
+            many = [factory.session(f"client{number}") for number in range(count)]
+        yield await _candidates(_get(alone, target), [_get(each, target) for each in many])
 
 
 async def clients(sizes: Sequence[int], rounds: int, calls: int) -> None:
     """Print what each further client takes, and what it takes from the calls of the others."""
     rows = []
-    net: dict[str, list[float]] = {}
-    with upstream.running() as url:
-        target = URL(f"{url}/invoices/42")
-        for count in sizes:
-            found: dict[str, dict[str, list[float]]] = {}
-            each = held = 0.0
-            async with contextlib.AsyncExitStack() as stack:
-                alone = await stack.enter_async_context(_raw_session())
-                many = [await stack.enter_async_context(_raw_session()) for _ in range(count)]
-                found["raw"] = await _clients(alone, many, target, rounds, calls)
-            async with contextlib.AsyncExitStack() as stack:
-                settings, registry = HttpSettings(**_OPEN), CollectorRegistry()
-                factory = await stack.enter_async_context(
-                    SessionFactory(settings, registry=registry)
-                )
-                alone = await stack.enter_async_context(_our_session())
-                began = time.thread_time()
-                many = [factory.session(f"client{number}") for number in range(count)]
-                each = (time.thread_time() - began) / count * 1e6
-                found["ours"] = await _clients(alone, many, target, rounds, calls)
-            held = await _memory_of_clients(count)
-            net = {name: against(found["ours"][name], found["raw"][name]) for name in found["ours"]}
-            rows.append(
-                (
-                    count,
-                    f"{each:.0f}",
-                    f"{held / _KIB:.0f}",
-                    *(f"{median(found['raw'][name]):.2f}" for name in found["raw"]),
-                    *(f"{median(found['ours'][name]):.2f}" for name in found["ours"]),
-                )
-            )
+    for count in sizes:
+        ratios = _compare(many_clients, count, rounds=rounds, calls=calls)
+        each, held = await _cost_of_clients(count)
+        rows.append((count, f"{each:.0f}", f"{held / _KIB:.0f}", *_row(ratios)))
     print("### Clients\n")
     print("Cost of a call over the only client's, to one of the clients and to each in turn.\n")
     print("Work is function calls, which no cache of the processor changes, to each in turn.\n")
-    heads = ("clients", "µs each", "KiB each", "raw, one", "raw, in turn", "raw, work")
-    table((*heads, "ours, one", "ours, in turn", "ours, work"), rows)
-    promise(f"a call with {count} clients, over 1, net of raw", median(net["one"]), 1.05)
-    promise(f"calls to {count} clients in turn, over 1, net of raw", median(net["turn"]), 1.05)
-    promise(f"function calls with {count} clients in turn, over 1", median(net["work"]), 1.05)
+    table(("clients", "µs each", "KiB each", *_HEADS), rows)
+    _promise_no_growth(ratios, f"{count} clients")
 
 
-async def _clients(
-    alone: aiohttp.ClientSession,
-    many: Sequence[aiohttp.ClientSession],
-    url: URL,
-    rounds: int,
-    calls: int,
-) -> dict[str, list[float]]:
-    each = [_get(session, url) for session in many]
-    for one in each:
-        await one()
-    candidates = {"alone": _get(alone, url), "one": each[0], "turn": _in_turn(each)}
-    return await _ratios(candidates, rounds, calls)
-
-
-async def _memory_of_clients(count: int) -> float:
-    """Return the bytes that a client takes before its first call."""
+async def _cost_of_clients(count: int) -> tuple[float, float]:
+    """Return the microseconds that a client takes to make, and its bytes before its first call."""
     settings = HttpSettings(**_OPEN)
     async with SessionFactory(settings, registry=CollectorRegistry()) as factory:
         # The first one brings modules along.
         factory.session("first")
+        began = time.thread_time()
+        for number in range(count):
+            factory.session(f"timed{number}")
+        each = (time.thread_time() - began) / count * 1e6
         gc.collect()
         tracemalloc.start()
         for number in range(count):
@@ -172,56 +178,32 @@ async def _memory_of_clients(count: int) -> float:
         gc.collect()
         held = tracemalloc.get_traced_memory()[0] / count
         tracemalloc.stop()
-    return held
+    return each, held
+
+
+@contextlib.asynccontextmanager
+async def many_origins(mode: str, count: int) -> AsyncIterator[dict[str, One]]:
+    """Make a session ready that knows so many origins, and another one that knows one."""
+    opened = _SESSIONS[mode]
+    async with contextlib.AsyncExitStack() as stack:
+        url = stack.enter_context(upstream.running())
+        urls = [URL(f"{each}/invoices/42") for each in upstream.origins(url, count)]
+        reference = await stack.enter_async_context(opened())
+        session = await stack.enter_async_context(opened())
+        yield await _candidates(_get(reference, urls[0]), [_get(session, each) for each in urls])
 
 
 async def origins(sizes: Sequence[int], rounds: int, calls: int) -> None:
     """Print what a call takes when so many origins are known, and what each of them holds."""
-    found: dict[tuple[str, int], dict[str, list[float]]] = {}
-    for mode, opened in _SESSIONS.items():
-        with upstream.running() as url:
-            urls = [URL(f"{each}/invoices/42") for each in upstream.origins(url, max(sizes))]
-            async with opened() as reference, opened() as session:
-                known: list[One] = []
-                for count in sizes:
-                    for target in urls[len(known) : count]:
-                        known.append(_get(session, target))
-                        await known[-1]()
-                    candidates = {
-                        "alone": _get(reference, urls[0]),
-                        "one": known[-1],
-                        "turn": _in_turn(known),
-                    }
-                    found[mode, count] = await _ratios(candidates, rounds, calls)
-    raw, ours = _SESSIONS
+    rows = []
+    for count in sizes:
+        ratios = _compare(many_origins, count, rounds=rounds, calls=calls)
+        rows.append((count, *_row(ratios)))
     print("### Origins\n")
     print("Cost of a call over one to the only origin: to one of them, and to each in turn.\n")
-    table(
-        (
-            *("origins", "raw, one", "raw, in turn", "raw, work"),
-            *("ours, one", "ours, in turn", "ours, work", "ours net, in turn"),
-        ),
-        [
-            (
-                count,
-                *(f"{median(found[mode, count][n]):.2f}" for mode in _SESSIONS for n in _PLACES),
-                f"{_net(found[ours, count], found[raw, count], 'turn'):.2f}",
-            )
-            for count in sizes
-        ],
-    )
-    most = max(sizes)
-    for place, what in _PLACES.items():
-        net = _net(found[ours, most], found[raw, most], place)
-        promise(f"a call to {what} of {most} origins, over 1, net of raw", net, 1.05)
-    await _state_of_origins(min(most, 10 * _SERVERS_WITH_SERIES))
-
-
-_PLACES = {"one": "one", "turn": "each in turn", "work": "each in turn (function calls)"}
-
-
-def _net(ours: dict[str, list[float]], raw: dict[str, list[float]], place: str) -> float:
-    return median(ours[place]) / median(raw[place])
+    table(("origins", *_HEADS), rows)
+    _promise_no_growth(ratios, f"{count} origins")
+    await _state_of_origins(min(count, 10 * _SERVERS_WITH_SERIES))
 
 
 def _held_by(snapshot: tracemalloc.Snapshot, places: Sequence[Path]) -> int:
@@ -457,26 +439,34 @@ async def _longest(during: Coroutine[Any, Any, object]) -> float:
     return longest
 
 
-_Part = Callable[[Sequence[int], int, int], Coroutine[Any, Any, None]]
+class _Part(NamedTuple):
+    """A part, and what it is measured with unless told otherwise."""
 
-PARTS: dict[str, tuple[_Part, tuple[int, ...]]] = {
-    "clients": (clients, (1, 30, 1000)),
-    "origins": (origins, (1, 1000, 10_000)),
-    "in_flight": (in_flight, (1, 10, 100, 1000, 10_000)),
-    "series": (series, (100, 1000, 5000)),
+    measure: Callable[[Sequence[int], int, int], Coroutine[Any, Any, None]]
+    sizes: tuple[int, ...]
+    rounds: int
+    calls: int = 0
+
+
+# What is compared by a few percent is measured in many short rounds: most of them are undisturbed.
+PARTS = {
+    "clients": _Part(clients, (1, 30, 1000), rounds=150, calls=80),
+    "origins": _Part(origins, (1, 1000, 10_000), rounds=150, calls=80),
+    "in_flight": _Part(in_flight, (1, 10, 100, 1000, 10_000), rounds=7),
+    "series": _Part(series, (100, 1000, 5000), rounds=7),
 }
 
 
-def _run(part: _Part, sizes: Sequence[int], rounds: int, calls: int) -> None:
-    asyncio.run(part(sizes, rounds, calls))
+def _run(part: _Part) -> None:
+    asyncio.run(part.measure(part.sizes, part.rounds, part.calls))
     print(flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--calls", type=int, default=120)
-    parser.add_argument("--sizes", type=int, nargs="+", help="in place of each part's own")
+    parser.add_argument("--rounds", type=int, help="in place of each part's own")
+    parser.add_argument("--calls", type=int, help="as above")
+    parser.add_argument("--sizes", type=int, nargs="+", help="as above")
     parser.add_argument("--part", choices=PARTS, help="all of them if none is given")
     parser.add_argument("--wave", choices=("raw", "ours"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -488,9 +478,10 @@ def main() -> None:
         return
     forking = multiprocessing.get_context("fork")
     for name in [arguments.part] if arguments.part else PARTS:
-        part, sizes = PARTS[name]
-        measured = (part, arguments.sizes or sizes, arguments.rounds, arguments.calls)
-        process = forking.Process(target=_run, args=measured)
+        part = PARTS[name]
+        given = {what: getattr(arguments, what) for what in ("sizes", "rounds", "calls")}
+        part = part._replace(**{what: value for what, value in given.items() if value})
+        process = forking.Process(target=_run, args=(part,))
         process.start()
         process.join()
         if process.exitcode:

@@ -36,6 +36,11 @@ def median(values: Sequence[float]) -> float:
     return statistics.median(values)
 
 
+def undisturbed(values: Sequence[float]) -> float:
+    """Return the mean of the smaller half of *values*: whatever else happens only adds to them."""
+    return statistics.fmean(sorted(values)[: (len(values) + 1) // 2])
+
+
 def spread(values: Sequence[float], digits: int = 2) -> str:
     """Return the quartiles of *values* as text, or what there is of them."""
     if len(values) < 2:

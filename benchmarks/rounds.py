@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import random
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from types import FrameType
 from typing import NamedTuple
 
@@ -15,6 +16,9 @@ One = Callable[[], Awaitable[None]]
 """Makes one call."""
 
 _WARM_UP = 10
+
+# More than any benchmark leaves behind.
+_MANY_TIMERS = 10_000
 
 
 class Cost(NamedTuple):
@@ -46,6 +50,18 @@ async def run(one: One, calls: int, in_flight: int) -> None:
             group.create_task(work())
 
 
+async def drop_cancelled_timers() -> None:
+    """Let the event loop forget the timers that earlier calls have cancelled.
+
+    It does so when more than half of its timers are, and else looks at each when its time comes:
+    in the midst of calls that have nothing to do with it.
+    """
+    loop = asyncio.get_running_loop()
+    for handle in [loop.call_later(3600, loop.stop) for _ in range(_MANY_TIMERS)]:
+        handle.cancel()
+    await asyncio.sleep(0)
+
+
 async def function_calls(one: One, calls: int) -> float:
     """Return the calls of Python and C functions that one call makes, the mean of *calls*."""
     total = 0
@@ -54,6 +70,7 @@ async def function_calls(one: One, calls: int) -> float:
         nonlocal total
         total += event in ("call", "c_call")
 
+    await drop_cancelled_timers()
     # A collection may run finalizers, which are nobody's calls.
     gc.collect()
     gc.disable()
@@ -67,31 +84,54 @@ async def function_calls(one: One, calls: int) -> float:
     return total / calls
 
 
+async def warm_up(candidates: Mapping[str, One], in_flight: int = 1) -> None:
+    """Make a few calls of each of *candidates*."""
+    for one in candidates.values():
+        await run(one, max(_WARM_UP, in_flight), in_flight)
+
+
+@contextlib.contextmanager
+def settled() -> Iterator[None]:
+    """Keep what lives on from being walked by each collection that a candidate happens to start."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+async def one_round(
+    candidates: Mapping[str, One], calls: int, in_flight: int = 1
+) -> dict[str, tuple[float, float]]:
+    """Measure each of *candidates* once, in a random order.
+
+    Returns:
+        By name, microseconds of this thread's CPU and microseconds that passed, both by call.
+    """
+    costs = {}
+    for name in random.sample(list(candidates), len(candidates)):
+        wall, cpu = time.perf_counter(), time.thread_time()
+        await run(candidates[name], calls, in_flight)
+        cpu, wall = time.thread_time() - cpu, time.perf_counter() - wall
+        costs[name] = (cpu / calls * 1e6, wall / calls * 1e6)
+    return {name: costs[name] for name in candidates}
+
+
 async def interleaved(
-    candidates: dict[str, One], *, rounds: int, calls: int, in_flight: int = 1
+    candidates: Mapping[str, One], *, rounds: int, calls: int, in_flight: int = 1
 ) -> dict[str, Cost]:
     """Measure every candidate once in each of *rounds*, each time in a new order.
 
     Args:
         candidates: What to compare, by name.
-        rounds: How often, >= 1; the first round that warms up is not counted.
+        rounds: How often, >= 1; what warms up before is not counted.
         calls: Calls of each candidate and round.
         in_flight: How many of them at a time.
     """
-    for one in candidates.values():
-        await run(one, max(_WARM_UP, in_flight), in_flight)
-    # What lives on is not walked again by each collection that a candidate happens to start.
-    gc.collect()
-    gc.freeze()
+    await warm_up(candidates, in_flight)
     costs = {name: Cost([], []) for name in candidates}
-    order = list(candidates)
-    for _ in range(rounds):
-        random.shuffle(order)
-        for name in order:
-            wall, cpu = time.perf_counter(), time.thread_time()
-            await run(candidates[name], calls, in_flight)
-            cpu, wall = time.thread_time() - cpu, time.perf_counter() - wall
-            costs[name].cpu.append(cpu / calls * 1e6)
-            costs[name].wall.append(wall / calls * 1e6)
-    gc.unfreeze()
+    with settled():
+        for _ in range(rounds):
+            for name, (cpu, wall) in (await one_round(candidates, calls, in_flight)).items():
+                costs[name].cpu.append(cpu)
+                costs[name].wall.append(wall)
     return costs

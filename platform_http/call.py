@@ -23,6 +23,7 @@ from weakref import WeakKeyDictionary
 from aiohttp import hdrs
 
 from platform_http.errors import DeadlineExceededError
+from platform_http.policies.registry import BOUND
 from platform_http.timers import Bounded, Timers, clock_of
 
 if TYPE_CHECKING:
@@ -68,8 +69,9 @@ class Origin(NamedTuple):
 
 
 _ORIGINS: dict[tuple[str, str, int], Origin] = {}
-# Destinations come from redirects too, so their number is not the service's to choose.
-_MAX_ORIGINS: Final = 4096
+# Destinations come from redirects too, so their number is not the service's to choose. As many as
+# the registries hold: their keys are found faster where they are the very objects.
+_MAX_ORIGINS: Final = BOUND
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -281,17 +283,15 @@ class Client:
         "total_timeout",
     )
 
-    def __init__(
-        self, settings: ClientSettings, observer: Observer, loop: asyncio.AbstractEventLoop
-    ) -> None:
+    def __init__(self, settings: ClientSettings, observer: Observer, timers: Timers) -> None:
         self.name = settings.name
         self.settings = settings
         self.observer = observer
-        self.loop = loop
-        self.clock = clock_of(loop)
+        self.timers = timers
+        self.loop = timers.loop
+        self.clock = clock_of(timers.loop)
         """Instants of ``loop.time()``."""
         self._monotonic: Callable[[], float] | None = time.monotonic
-        self.timers = Timers(loop)
         # Asked for by every call.
         self.total_timeout = settings.timeout.total
         self.attempt_timeout = settings.timeout.attempt

@@ -34,6 +34,7 @@ from platform_http.telemetry.metrics import Metrics
 from platform_http.telemetry.observer import ClientTelemetry
 from platform_http.telemetry.propagation import Propagation
 from platform_http.telemetry.trace_config import trace_config, translation_config
+from platform_http.timers import Timers
 from platform_http.transport import tls
 from platform_http.transport.client_tls import ClientTls
 from platform_http.transport.connector import (
@@ -139,6 +140,7 @@ class SessionFactory:
         self._rotation: TlsRotation | None = None
         self._lag: event_loop.LagHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._timers: Timers | None = None
         self._metrics: Metrics | None = None
         self._closing: asyncio.Task[None] | None = None
         self._entered_at = 0.0
@@ -159,6 +161,8 @@ class SessionFactory:
         if self._loop is not None:
             raise RuntimeError("a SessionFactory is entered once; make a new one")
         self._loop = asyncio.get_running_loop()
+        # One for all clients: the loop has a timer less for each that is seldom called.
+        self._timers = Timers(self._loop)
         # Nobody needs it before there is a factory.
         from platform_http import pitfalls  # noqa: PLC0415 - see above
 
@@ -267,7 +271,7 @@ class SessionFactory:
         session = self._sessions.get(settings.name)
         if session is None:
             self._check_loop(self._loop)
-            session = self._sessions[settings.name] = self._build(settings, self._loop)
+            session = self._sessions[settings.name] = self._build(settings)
         return session
 
     def inspect(self) -> Iterator[ClientInspection]:
@@ -353,12 +357,10 @@ class SessionFactory:
                 extra={"client": settings.name, "setting": setting},
             )
 
-    def _build(
-        self, settings: ClientSettings, loop: asyncio.AbstractEventLoop
-    ) -> aiohttp.ClientSession:
+    def _build(self, settings: ClientSettings) -> aiohttp.ClientSession:
         if settings.name not in self._tls:
             self._announce_loosened(settings)
-        client = self._clients[settings.name] = self._client(settings, loop)
+        client = self._clients[settings.name] = self._client(settings)
         # A name without settings of its own has the default's.
         client_tls = self._tls.get(settings.name) or self._tls[DEFAULT]
         base_url, _ = _base_url(settings)
@@ -372,9 +374,10 @@ class SessionFactory:
             middlewares=(*self._middlewares, *self._policies(client, base_url, authentication)),
         )
 
-    def _client(self, settings: ClientSettings, loop: asyncio.AbstractEventLoop) -> Client:
+    def _client(self, settings: ClientSettings) -> Client:
         base_url, _ = _base_url(settings)
         assert self._metrics is not None
+        assert self._timers is not None
         observer = _telemetry_class(settings)(
             settings.name,
             settings.telemetry,
@@ -386,7 +389,7 @@ class SessionFactory:
             pool_limit_per_host=settings.pool.limit_per_host,
             concurrency_limit=settings.concurrency.limit,
         )
-        return Client(settings, observer, loop)
+        return Client(settings, observer, self._timers)
 
     def _open(
         self,
@@ -497,7 +500,7 @@ class SessionFactory:
         auth = client.settings.auth
         assert auth.token_url is not None
         url = URL(auth.token_url.get_secret_value())
-        inner = self._client(endpoint_settings(client.settings), client.loop)
+        inner = self._client(endpoint_settings(client.settings))
         # The application's own middlewares and hooks are for what the application sends.
         session = self._open(
             inner,

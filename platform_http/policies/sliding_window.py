@@ -38,18 +38,17 @@ class SlidingWindow:
 
     def __init__(self, duration: float, now: float) -> None:
         self._width = duration / BUCKETS
+        self._ok = [0] * BUCKETS
+        self._failed = [0] * BUCKETS
+        self._slow = [0] * BUCKETS
+        self.ok = self.failed = self.slow = 0
         self.clear(now)
 
     def clear(self, now: float) -> None:
         """Forget everything; a new bucket begins *now*."""
-        self._ok = [0] * BUCKETS
-        self._failed = [0] * BUCKETS
-        self._slow = [0] * BUCKETS
+        self._forget_all()
         self._current = 0
         self.bucket_ends = now + self._width
-        self.ok = 0
-        self.failed = 0
-        self.slow = 0
 
     def add_ok(self) -> None:
         """Count a success into the current bucket."""
@@ -71,10 +70,37 @@ class SlidingWindow:
         if now < self.bucket_ends:
             return
         begun = int((now - self.bucket_ends) / self._width) + 1
-        for _ in range(min(begun, BUCKETS)):
-            current = self._current = (self._current + 1) % BUCKETS
-            self.ok -= self._ok[current]
-            self.failed -= self._failed[current]
-            self.slow -= self._slow[current]
-            self._ok[current] = self._failed[current] = self._slow[current] = 0
         self.bucket_ends += begun * self._width
+        if begun >= BUCKETS:
+            # Where each of thousands of origins is called now and then, this is every call.
+            self._forget_all()
+            return
+        oldest = self._current + 1
+        self._current = (self._current + begun) % BUCKETS
+        if self.ok:
+            self.ok -= _forget(self._ok, oldest, begun)
+        if self.failed:
+            self.failed -= _forget(self._failed, oldest, begun)
+        if self.slow:
+            self.slow -= _forget(self._slow, oldest, begun)
+
+    def _forget_all(self) -> None:
+        if self.ok:
+            self._ok = [0] * BUCKETS
+            self.ok = 0
+        if self.failed:
+            self._failed = [0] * BUCKETS
+            self.failed = 0
+        if self.slow:
+            self._slow = [0] * BUCKETS
+            self.slow = 0
+
+
+def _forget(counts: list[int], oldest: int, begun: int) -> int:
+    """Empty so many buckets from the *oldest* on, and return what they held."""
+    held = 0
+    for place in range(oldest, oldest + begun):
+        bucket = place % BUCKETS
+        held += counts[bucket]
+        counts[bucket] = 0
+    return held

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from platform_http.policies.sliding_window import SlidingWindow
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from random import Random
-
-BUCKETS = 10
-"""Parts of a window. The oldest is forgotten whole, so a request counts for 0.9 to 1 windows."""
 
 
 class AdaptiveThrottle:
@@ -43,19 +42,7 @@ class AdaptiveThrottle:
     throttling. The cap and the instant of counting are ours.
     """
 
-    __slots__ = (
-        "_accepted",
-        "_accepts",
-        "_bucket_ends",
-        "_cap",
-        "_clock",
-        "_current",
-        "_k",
-        "_requested",
-        "_requests",
-        "_rng",
-        "_width",
-    )
+    __slots__ = ("_cap", "_clock", "_k", "_rng", "_window")
 
     def __init__(
         self,
@@ -70,55 +57,33 @@ class AdaptiveThrottle:
         self._cap = cap
         self._clock = clock
         self._rng = rng
-        self._width = window / BUCKETS
-        self._bucket_ends = clock() + self._width
-        self._current = 0
-        # Per bucket, and their sums.
-        self._requested = [0] * BUCKETS
-        self._accepted = [0] * BUCKETS
-        self._requests = 0
-        self._accepts = 0
+        # Its successes are requests that were accepted, its failures all others.
+        self._window = SlidingWindow(window, clock())
 
     @property
     def idle(self) -> bool:
         """Whether a new throttle would behave the same."""
-        self._forget_old()
-        return not self._requests and not self._accepts
+        window = self._advanced()
+        return not window.ok and not window.failed
 
     def admit(self) -> bool:
         """Return whether to send a request; one that is not sent is counted as refused."""
-        self._forget_old()
-        excess = self._requests - self._k * self._accepts
-        chance = min(self._cap, excess / (self._requests + 1))
+        window = self._advanced()
+        requests = window.ok + window.failed
+        chance = min(self._cap, (requests - self._k * window.ok) / (requests + 1))
         if chance <= 0.0 or self._rng.random() >= chance:
             return True
-        self._count()
+        window.add_failed()
         return False
 
     def accepted(self) -> None:
         """Record that a request which was sent was accepted, whatever else came of it."""
-        self._forget_old()
-        self._count()
-        self._accepts += 1
-        self._accepted[self._current] += 1
+        self._advanced().add_ok()
 
     def refused(self) -> None:
         """Record that a request which was sent was not accepted."""
-        self._forget_old()
-        self._count()
+        self._advanced().add_failed()
 
-    def _count(self) -> None:
-        self._requests += 1
-        self._requested[self._current] += 1
-
-    def _forget_old(self) -> None:
-        now = self._clock()
-        if now < self._bucket_ends:
-            return
-        begun = int((now - self._bucket_ends) / self._width) + 1
-        for _ in range(min(begun, BUCKETS)):
-            current = self._current = (self._current + 1) % BUCKETS
-            self._requests -= self._requested[current]
-            self._accepts -= self._accepted[current]
-            self._requested[current] = self._accepted[current] = 0
-        self._bucket_ends += begun * self._width
+    def _advanced(self) -> SlidingWindow:
+        self._window.advance(self._clock())
+        return self._window

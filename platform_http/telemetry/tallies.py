@@ -20,6 +20,7 @@ moved at once (:class:`LedgerAtOnce`).
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 from bisect import bisect_left
@@ -92,7 +93,7 @@ class Distribution:
     def __init__(self, histogram: Histogram, counter: Counter | None = None) -> None:
         self._histogram: Any = histogram
         self._counter = counter
-        self._bounds: list[float] = self._histogram._upper_bounds  # noqa: SLF001 - held by a canary
+        self._bounds = _shared(tuple(self._histogram._upper_bounds))  # noqa: SLF001 - held by a canary
         self._counts = [0] * len(self._bounds)
         self._total = 0.0
         self._exemplars: dict[int, tuple[SpanContext, float, float]] = {}
@@ -311,6 +312,12 @@ class _ObservedAtOnce:
         self._histogram.observe(amount, None if context is None else exemplar_labels(context))
         if self._counter is not None:
             self._counter.inc()
+
+
+@functools.lru_cache
+def _shared(bounds: tuple[float, ...]) -> tuple[float, ...]:
+    """Return one object for equal *bounds*: each call looks through those of several children."""
+    return bounds
 
 
 def _tried(verbs: Iterable[Callable[[], None]]) -> list[Exception]:

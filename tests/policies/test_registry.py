@@ -168,17 +168,39 @@ def test_what_another_thread_asks_for_is_not_taken_for_what_this_one_does():
     bound=st.integers(1, 5),
     uses=st.lists(st.tuples(st.integers(0, 12), st.booleans()), max_size=80),
 )
-def test_whatever_is_used_the_size_stays_below_twice_the_bound_and_the_latest_is_kept(bound, uses):
-    entries = registry(bound)
+def test_whatever_is_used_the_size_stays_below_twice_the_bound_and_the_order_is_that_of_use(
+    bound, uses
+):
+    made = []
+    last_used = {}
+
+    def make(key):
+        made.append(key)
+        return Entry(key)
+
+    entries = LruRegistry(make, evictable=lambda entry: entry.idle, bound=bound)
     for key, idle in uses:
         entry = entries.get(key)
         entry.idle = idle
+        last_used[key] = len(made)
         assert entry.key == key
-        assert keys(entries)[-1] == key
+        assert key in keys(entries)
         assert len(entries) <= 2 * bound
         if all(other.idle for _, other in entries.items()):
             entries.get("fresh")
+            last_used["fresh"] = len(made)
             assert len(entries) <= bound
+        uses_in_order = [last_used[key] for key in keys(entries)]
+        assert uses_in_order == sorted(uses_in_order)
+
+
+def test_those_used_between_two_new_keys_stay_in_the_order_of_their_first_use():
+    entries = registry(bound=3)
+    for key in "abc" + "abab":
+        entries.get(key)
+    assert keys(entries) == ["c", "a", "b"]
+    entries.get("d")
+    assert keys(entries) == ["a", "b", "d"]
 
 
 def test_the_one_that_was_used_last_is_forgotten_like_any_other():

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from platform_http.policies.throttle import BUCKETS, AdaptiveThrottle
+from platform_http.policies.sliding_window import BUCKETS
+from platform_http.policies.throttle import AdaptiveThrottle
 from platform_http.testing import FakeClock
 
 

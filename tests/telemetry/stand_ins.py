@@ -22,6 +22,7 @@ from yarl import URL
 from platform_http.call import Attempt, Call, CallOptions, Client, Origin
 from platform_http.telemetry.metrics import Metrics
 from platform_http.telemetry.observer import ClientTelemetry
+from platform_http.timers import Timers
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace.sampling import Sampler
@@ -107,7 +108,7 @@ class Scene:
         )
         self.loop = asyncio.new_event_loop()
         settings = client_settings(circuit_breaker=circuit_breaker)
-        self.client = Client(settings, self.telemetry, self.loop)
+        self.client = Client(settings, self.telemetry, Timers(self.loop))
         self.now = 1000.0
 
     def close(self) -> None:

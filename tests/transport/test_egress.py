@@ -16,6 +16,7 @@ from yarl import URL
 from platform_http.call import Client, Origin
 from platform_http.errors import ConfigurationError, EgressDeniedError
 from platform_http.settings import EgressSettings, HttpSettings
+from platform_http.timers import Timers
 from platform_http.transport.egress import EgressGuard, make_policy
 from tests.contract.fixed_resolver import FixedResolver
 from tests.policies.address_ranges import NOT_PUBLIC_V4, addresses_in, spellings
@@ -32,7 +33,7 @@ class Observer:
 def guard(**egress: object) -> EgressGuard:
     settings = HttpSettings(egress=egress).client()
     # Of the loop only the time is looked at.
-    client = Client(settings, Observer(), SimpleNamespace(time=time.monotonic))
+    client = Client(settings, Observer(), Timers(SimpleNamespace(time=time.monotonic)))
     policy = make_policy(settings.egress)
     assert policy is not None
     return EgressGuard(policy, client)
