@@ -35,8 +35,6 @@ from platform_http.telemetry.observer import ClientTelemetry
 from platform_http.telemetry.propagation import Propagation
 from platform_http.telemetry.trace_config import trace_config, translation_config
 from platform_http.timers import Timers
-from platform_http.transport import tls
-from platform_http.transport.client_tls import ClientTls
 from platform_http.transport.connector import (
     NEVER_ROUND,
     PlatformTCPConnector,
@@ -68,6 +66,7 @@ if TYPE_CHECKING:
     from platform_http.pitfalls import Pitfall, Place
     from platform_http.policies.egress import EgressPolicy
     from platform_http.settings import ClientSettings, HttpSettings
+    from platform_http.transport.client_tls import ClientTls
     from platform_http.transport.egress import EgressGuard
     from platform_http.transport.proxy import ProxyResolver
     from platform_http.transport.serializers import Serializer
@@ -193,7 +192,8 @@ class SessionFactory:
 
     def _prepare(self) -> HttpSettings:
         """Load, in a thread, what would otherwise keep the event loop waiting."""
-        # The first session needs it; who only imports the package does not.
+        # The first session needs them; who only imports the package does not.
+        import platform_http.transport.client_tls  # noqa: PLC0415 - see above
         import platform_http.transport.peers  # noqa: F401, PLC0415 - see above
 
         sdk.get_ready()
@@ -215,6 +215,10 @@ class SessionFactory:
             self._tell(pitfalls.SESSION_PER_REQUEST)
 
     async def _load_tls(self, clients: Sequence[ClientSettings]) -> None:
+        # Loaded by _prepare().
+        from platform_http.transport import tls  # noqa: PLC0415 - see above
+        from platform_http.transport.client_tls import ClientTls  # noqa: PLC0415 - see above
+
         self._tls = {client.name: ClientTls(client.name, client.tls) for client in clients}
         profiles = await asyncio.to_thread(
             lambda: {each: each.profiles() for each in self._tls.values()}

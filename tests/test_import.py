@@ -25,11 +25,13 @@ NEEDED = (
 )
 
 # Building the settings models takes as long as importing all the rest; a proxy needs ipaddress, and
-# nobody reads certificates before there is a connection.
+# nobody reads certificates before there is a factory or a connection.
 LATE = (
     "platform_http.settings",
+    "platform_http.transport.client_tls",
     "platform_http.transport.peers",
     "platform_http.transport.proxy",
+    "platform_http.transport.tls",
 )
 
 

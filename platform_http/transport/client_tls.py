@@ -1,4 +1,4 @@
-"""The SSL contexts that one client's connections are made with now, and the choice for a hop."""
+"""The SSL contexts that one client's connections are made with now."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 import ssl
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from platform_http.errors import EgressDeniedError
 from platform_http.transport import tls
@@ -14,15 +14,10 @@ from platform_http.transport import tls
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    import aiohttp
-
     from platform_http.call import Observer
     from platform_http.errors import ConfigurationError
     from platform_http.settings import TlsSettings
-
-SslArgument: TypeAlias = "ssl.SSLContext | bool | aiohttp.Fingerprint"
-
-TLS_SCHEMES = frozenset({"https", "wss"})
+    from platform_http.transport.tls_choice import SslArgument, TlsChoice
 
 _LOGGER = logging.getLogger("platform_http")
 
@@ -44,20 +39,6 @@ class Pool(Protocol):
 
     def retire(self, old: Iterable[ssl.SSLContext], new: Iterable[ssl.SSLContext]) -> None:
         """Reuse no connection that was made with one of *old*, unless it is one of *new*."""
-
-
-class TlsChoice(NamedTuple):
-    """What decides on the ``ssl=`` of one hop.
-
-    Args:
-        asked: The caller's ``ssl=``, ``True`` by default.
-        own: Whether the hop goes to the client's own origin, which may see its certificate.
-        strayed: Whether a redirect led elsewhere than the caller meant *asked* for.
-    """
-
-    asked: SslArgument
-    own: bool
-    strayed: bool
 
 
 class ClientTls:

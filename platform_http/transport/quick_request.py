@@ -19,8 +19,8 @@ from aiohttp.http import SERVER_SOFTWARE
 from multidict import CIMultiDict
 from yarl import URL
 
-from platform_http.transport.client_tls import TLS_SCHEMES
 from platform_http.transport.request import PlatformRequest, Route
+from platform_http.transport.tls_choice import TLS_SCHEMES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from aiohttp.tracing import Trace
     from aiohttp.typedefs import LooseCookies, LooseHeaders, Query
 
-    from platform_http.transport.client_tls import SslArgument
+    from platform_http.transport.tls_choice import SslArgument
 
 # As in the request class.
 _Base = aiohttp.ClientRequest

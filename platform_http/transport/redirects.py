@@ -17,8 +17,8 @@ from yarl import URL
 from platform_http.call import Origin
 from platform_http.errors import EgressDeniedError
 from platform_http.policies.redirect import HANDSHAKE_HEADERS, HARMLESS_HEADERS
-from platform_http.transport.client_tls import TLS_SCHEMES
 from platform_http.transport.response import PlatformResponse
+from platform_http.transport.tls_choice import TLS_SCHEMES
 
 if TYPE_CHECKING:
     from types import SimpleNamespace

@@ -13,7 +13,7 @@ from platform_http.errors import EgressDeniedError, FactoryClosedError
 from platform_http.outcomes import translate
 from platform_http.policies.redirect import HARMLESS_HEADERS
 from platform_http.transport import framing
-from platform_http.transport.client_tls import TLS_SCHEMES, TlsChoice
+from platform_http.transport.tls_choice import TLS_SCHEMES, TlsChoice
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Coroutine, Mapping
@@ -26,10 +26,11 @@ if TYPE_CHECKING:
 
     from platform_http.call import Attempt, Call, Client
     from platform_http.policies.egress import Refusal
-    from platform_http.transport.client_tls import ClientTls, SslArgument
+    from platform_http.transport.client_tls import ClientTls
     from platform_http.transport.egress import EgressGuard
     from platform_http.transport.proxy import ProxyChoice, ProxyResolver
     from platform_http.transport.redirects import RedirectGuard
+    from platform_http.transport.tls_choice import SslArgument
 
 
 # On the path of every request: Python 3.11 makes an object for each ``super()``.
