@@ -25,7 +25,9 @@ PROMISES = {
     "throughput": ["throughput over the composed stack", "function calls that three further MiB"],
     "micro": ["settings and first session", "each further session", "SSL contexts", "a refusal"],
     "growth": [
-        *("calls to 8 clients in turn", "a call to each in turn of 8 origins", "policy state"),
+        *("calls to 8 clients in turn", "function calls of calls to 8 clients in turn"),
+        *("calls to 8 origins in turn", "function calls of calls to 8 origins in turn"),
+        "policy state",
         *("a scrape per 10 series", "stall added by a scrape"),
     ],
     "tail_latency": [],
