@@ -23,11 +23,11 @@ size; it is one where the oldest can go."""
 
 
 class _Entry(Generic[V]):
-    __slots__ = ("age", "value")
+    __slots__ = ("since", "value")
 
-    def __init__(self, value: V, age: int) -> None:
+    def __init__(self, value: V, since: int) -> None:
         self.value = value
-        self.age = age
+        self.since = since
         """Entries that had been made when it took its place in the order."""
 
 
@@ -91,8 +91,8 @@ class LruRegistry(Generic[K, V]):
             self._make_room()
             self._made += 1
             entries[key] = entry = _Entry(made, self._made)
-        elif entry.age != self._made:
-            entry.age = self._made
+        elif entry.since != self._made:
+            entry.since = self._made
             # Not moved: who steers a circuit from another thread may have evicted it by now.
             entries.pop(key, None)
             entries[key] = entry

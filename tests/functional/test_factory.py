@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from collections.abc import Callable
 
 import aiohttp
 import pytest
@@ -15,6 +16,7 @@ from platform_http.factory import SessionFactory
 from platform_http.settings import HttpSettings, plain_settings
 from platform_http.testing import FaultServer
 from platform_http.testing.actions import delay, hang, partial_body, respond
+from platform_http.timers import Timers
 from platform_http.transport import tls
 from tests.functional.conftest import Observed
 
@@ -58,6 +60,27 @@ asyncio.run(main())
     run = [sys.executable, "-W", "error", "-c", script]
     result = subprocess.run(run, capture_output=True, text=True, check=True, timeout=60)
     assert result.stdout == "[]\n"
+
+
+async def test_clients_that_are_seldom_called_keep_no_timer_each(
+    observed: Observed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = asyncio.get_running_loop()
+    original = loop.call_at
+    armed = []
+
+    def counted(when: float, callback: Callable[..., object], *args: object, **kwargs: object):
+        if isinstance(getattr(callback, "__self__", None), Timers):
+            armed.append(when)
+        return original(when, callback, *args, **kwargs)
+
+    async with FaultServer() as server, observed.factory() as factory:
+        sessions = [factory.session(f"client{number}") for number in range(20)]
+        monkeypatch.setattr(loop, "call_at", counted)
+        for session in sessions:
+            async with session.get(server.url) as response:
+                await response.read()
+    assert len(armed) == 1
 
 
 async def test_running_calls_may_finish_and_new_ones_are_refused(observed: Observed) -> None:
