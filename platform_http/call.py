@@ -547,6 +547,7 @@ class Call:
         "options",
         "origin",
         "outcome",
+        "place",
         "reauthenticated",
         "redirects",
         "request_body_size",
@@ -593,6 +594,8 @@ class Call:
         self.outcome: CallOutcome | None = None
         self.error_type = ""
         self.stop_reason = ""
+        # A slot that whoever looks for pitfalls fills: where the application made the call.
+        self.place: object = None
         self.request_body_size: int | None = None
         self.response_body_size: int | None = None
         key = options.idempotency_key

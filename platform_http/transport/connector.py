@@ -144,20 +144,27 @@ class PoolUse(NamedTuple):
 class _PlatformConnector(aiohttp.BaseConnector):
     """What both connectors do on top of aiohttp's."""
 
+    # Slots, because an instance with more than thirty attributes loses its fast dictionary.
+    __slots__ = (
+        "_client",
+        "_max_age",
+        "_pool_timeout",
+        "_retired",
+        "_session_timeout",
+        "reading",
+        "route",
+    )
+
     # What its session's requests and responses find out here, set by who makes the session.
     route: Route
     reading: Reading
-
-    _client: Client
-    _session_timeout: aiohttp.ClientTimeout
-    _retired: weakref.WeakSet[ssl.SSLContext] | None = None
 
     def _bind(self, client: Client, timeout: aiohttp.ClientTimeout) -> None:
         self._client = client
         self._session_timeout = timeout
         self._pool_timeout = client.settings.timeout.pool
         self._max_age = client.settings.pool.max_connection_age or math.inf
-        self._ages = self._max_age < math.inf
+        self._retired: weakref.WeakSet[ssl.SSLContext] | None = None
         factory = functools.partial(PlatformProtocol, loop=self._loop, client=client)
         self._factory = factory  # type: ignore[assignment] # partial is invariant in its class
 
@@ -199,7 +206,9 @@ class _PlatformConnector(aiohttp.BaseConnector):
                 if not protocol.lost:
                     protocol.serve(Origin.of(req.url))
                 break
-            if not protocol.should_close and not (self._ages and self._is_aged(protocol)):
+            if not protocol.should_close and not (
+                self._max_age < math.inf and self._is_aged(protocol)
+            ):
                 protocol.reuse()
                 if attempt is not None:
                     attempt.reused = True
@@ -308,6 +317,8 @@ class _PlatformConnector(aiohttp.BaseConnector):
 class PlatformTCPConnector(_PlatformConnector, aiohttp.TCPConnector):
     """TCP connections, direct or through a proxy."""
 
+    __slots__ = ("_egress", "_peers", "_tls")
+
     def __init__(
         self,
         client: Client,
@@ -385,6 +396,8 @@ class PlatformTCPConnector(_PlatformConnector, aiohttp.TCPConnector):
 
 class PlatformUnixConnector(_PlatformConnector, aiohttp.UnixConnector):
     """Connections to one Unix socket."""
+
+    __slots__ = ()
 
     def __init__(
         self, client: Client, timeout: aiohttp.ClientTimeout, path: str, **options: Any

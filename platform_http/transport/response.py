@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 from aiohttp import hdrs
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from platform_http.call import Attempt, Call, Client
     from platform_http.pitfalls import Place
-    from platform_http.transport.body_bounds import BoundedHandler
     from platform_http.transport.serializers import Serializer
 
 # Apache's DeflateInflateRatioLimit, and how much may be decoded before it counts: what is small
@@ -79,9 +78,6 @@ class PlatformResponse(aiohttp.ClientResponse):
     _buffering = False
     # How the body ended, where the state of the stream does not tell it.
     _end: tuple[BodyEnd, str] | None = None
-    _place: Place | None = None
-    # The connection, while it bounds the body.
-    _bounds: BoundedHandler | None = None
 
     @property
     def client_name(self) -> str:
@@ -304,27 +300,19 @@ class PlatformResponse(aiohttp.ClientResponse):
             self._bound(call, connection)
 
     def _bound(self, call: Call, connection: Connection) -> None:
-        self._call = call
-        protocol = connection._protocol  # noqa: SLF001 - the property is one more call
+        protocol: Any = connection._protocol  # noqa: SLF001 - the property is one more call
         if protocol is None:
             # An application's middleware has given the connection away: it may serve others now.
             self._body_ended()
             return
+        self._call = call
         connection.add_callback(self._body_ended)
-        self._bounds = cast("BoundedHandler", protocol)
         # The read timeout is armed here and not by the session's ``sock_read``, which would run
         # from the last byte of the request on, beside the attempt timeout.
-        self._bounds.bound_body(self, self._reading.silence, call.deadline)
+        protocol.bound_body(self, self._reading.silence, call.deadline)
         client = call.client
         if client.places_to_note and call.deadline != math.inf:
-            self._note_place(client)
-
-    def _note_place(self, client: Client) -> None:
-        # Whoever has a session has loaded it.
-        from platform_http.pitfalls import calling_place  # noqa: PLC0415 - see above
-
-        client.places_to_note -= 1
-        self._place = calling_place()
+            _note_place(call)
 
     def expire(self) -> None:
         """Close at the deadline, read or not: aiohttp never collects an unread response."""
@@ -344,10 +332,11 @@ class PlatformResponse(aiohttp.ClientResponse):
     def _tell_unread(self, call: Call) -> None:
         from platform_http.pitfalls import UNREAD_RESPONSE, describe, found  # noqa: PLC0415 - as above
 
-        if self._place is None:
+        place: Place | None = call.place  # type: ignore[assignment] # filled by _note_place()
+        if place is None:
             # Looking for the line costs something, so it waits for a reason.
             call.client.places_to_note = _PLACES_AFTER_A_FINDING
-        found(UNREAD_RESPONSE, self._place, call.client, of=describe(call))
+        found(UNREAD_RESPONSE, place, call.client, of=describe(call))
 
     def _callers_timer_fired(self) -> bool:
         return bool(getattr(self._timer, "_cancelled", False))
@@ -365,8 +354,9 @@ class PlatformResponse(aiohttp.ClientResponse):
 
     def _body_ended(self) -> None:
         """Report how the body ended; runs when the connection is released or closed."""
-        if self._bounds is not None:
-            self._bounds.release_body()
+        if self._call is not None:
+            protocol: Any = self._protocol
+            protocol.release_body()
         attempt, stream = self.attempt, self._stream
         if attempt is None or stream is None:
             return
@@ -386,3 +376,11 @@ class PlatformResponse(aiohttp.ClientResponse):
         # aiohttp's empty stream has no total_raw_bytes.
         if stream is not None:
             call.response_body_size = 0 if stream is EMPTY_PAYLOAD else stream.total_raw_bytes
+
+
+def _note_place(call: Call) -> None:
+    # Whoever has a session has loaded it.
+    from platform_http.pitfalls import calling_place  # noqa: PLC0415 - see above
+
+    call.client.places_to_note -= 1
+    call.place = calling_place()

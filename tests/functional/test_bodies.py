@@ -173,7 +173,7 @@ async def test_a_body_whose_connection_was_given_away_bounds_no_other(observed: 
         connection, attempt = response.connection, response.attempt
         protocol = connection.protocol
         connection.close()
-        attempt.body = response._bounds = None
+        attempt.body = response._call = None
         # As where an application's middleware did so before the headers got to us.
         response._bound(attempt.call, connection)
         assert attempt.body is BodyEnd.FAILED

@@ -128,7 +128,7 @@ async def test_looking_for_lines_comes_to_an_end(observed: Observed) -> None:
         noted = []
         for _ in range(3):
             async with session.get(server.url) as response:
-                noted.append(response._place is not None)
+                noted.append(response.attempt.call.place is not None)
                 assert client.places_to_note == 0
     assert noted == [True, False, False]
 
