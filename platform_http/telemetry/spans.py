@@ -7,7 +7,7 @@ known to record.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.context import get_current
 from opentelemetry.trace import (
@@ -39,15 +39,29 @@ _DENIED_HEADERS: Final = frozenset({"authorization", "cookie", "set-cookie"})
 _DENIED_HEADER_PREFIX: Final = "proxy-"
 
 
-class SpanShape(NamedTuple):
-    """What all CLIENT spans of one method, origin and template have in common."""
+class SpanShape:
+    """What all CLIENT spans of one method, origin and template have in common.
 
-    name: str
-    attributes: dict[str, AttributeValue]
-    """What samplers may decide by."""
-    details: dict[str, AttributeValue]
-    """What only a recorded span needs."""
-    rights: Rights
+    Args:
+        name: Their name.
+        attributes: What samplers may decide by.
+        details: What only a recorded span needs.
+        rights: What their origin may be told.
+    """
+
+    __slots__ = ("attributes", "details", "name", "rights")
+
+    def __init__(
+        self,
+        name: str,
+        attributes: dict[str, AttributeValue],
+        details: dict[str, AttributeValue],
+        rights: Rights,
+    ) -> None:
+        self.name = name
+        self.attributes = attributes
+        self.details = details
+        self.rights = rights
 
 
 class ClientSpans:

@@ -144,9 +144,11 @@ class PoolUse(NamedTuple):
 class _PlatformConnector(aiohttp.BaseConnector):
     """What both connectors do on top of aiohttp's."""
 
-    # Slots, because an instance with more than thirty attributes loses its fast dictionary.
+    # Slots, because an instance with thirty attributes or more loses its fast dictionary. aiohttp's
+    # own have thirty; the factory, which is replaced here, is one of them.
     __slots__ = (
         "_client",
+        "_factory",
         "_max_age",
         "_pool_timeout",
         "_retired",

@@ -160,7 +160,7 @@ def is_sound() -> bool:
     # making the session.
     if type(theirs) is not FunctionType or _arguments(theirs) != _arguments(ours):
         return False
-    route: Any = SimpleNamespace(**dict.fromkeys(Route._fields))
+    route: Any = SimpleNamespace(**dict.fromkeys(Route.__slots__))
     asked: dict[str, Any] = {
         "loop": asyncio.get_running_loop(),
         "response_class": aiohttp.ClientResponse,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import aiohttp
 from aiohttp import hdrs
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 _Base = aiohttp.ClientRequest
 
 
-class Route(NamedTuple):
+class Route:
     """What all hops of one client share.
 
     Args:
@@ -52,13 +52,34 @@ class Route(NamedTuple):
         redirects: Judges the redirects; ``None`` leaves them to aiohttp.
     """
 
-    client: Client
-    tls: ClientTls
-    own_origin: Origin | None
-    guards_defaults: bool
-    proxies: ProxyResolver | None
-    egress: EgressGuard | None
-    redirects: RedirectGuard | None
+    __slots__ = (
+        "client",
+        "egress",
+        "guards_defaults",
+        "own_origin",
+        "proxies",
+        "redirects",
+        "tls",
+    )
+
+    def __init__(
+        self,
+        client: Client,
+        tls: ClientTls,
+        own_origin: Origin | None,
+        *,
+        guards_defaults: bool,
+        proxies: ProxyResolver | None,
+        egress: EgressGuard | None,
+        redirects: RedirectGuard | None,
+    ) -> None:
+        self.client = client
+        self.tls = tls
+        self.own_origin = own_origin
+        self.guards_defaults = guards_defaults
+        self.proxies = proxies
+        self.egress = egress
+        self.redirects = redirects
 
 
 class PlatformRequest(aiohttp.ClientRequest):

@@ -73,7 +73,7 @@ def made(kind: type[aiohttp.ClientRequest], method: str, url: str, **given: Any)
 
 class Session:
     headers: CIMultiDict[str] = CIMultiDict()
-    _connector = SimpleNamespace(route=SimpleNamespace(**dict.fromkeys(Route._fields)))
+    _connector = SimpleNamespace(route=SimpleNamespace(**dict.fromkeys(Route.__slots__)))
 
 
 SESSION, TIMER = Session(), TimerNoop()
