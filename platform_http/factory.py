@@ -19,15 +19,9 @@ from yarl import URL
 
 from platform_http.call import Client, Origin, bind_client
 from platform_http.errors import FactoryClosedError
-from platform_http.middlewares.attempt import AttemptMiddleware
-from platform_http.middlewares.circuit_breaker import CircuitBreakerGate
 from platform_http.middlewares.circuits import Circuits
-from platform_http.middlewares.concurrency import ConcurrencyGate
-from platform_http.middlewares.path import Path
-from platform_http.middlewares.propagation import DeadlinePropagation
-from platform_http.middlewares.retry import RetryMiddleware
+from platform_http.pipeline import Pipeline
 from platform_http.policies.redirect import RedirectPolicy
-from platform_http.policies.registry import LruRegistry
 from platform_http.telemetry import event_loop, sdk
 from platform_http.telemetry.logging import log_settings
 from platform_http.telemetry.metrics import Metrics
@@ -45,7 +39,7 @@ from platform_http.transport.quick_request import is_sound, request_class
 from platform_http.transport.redirects import RedirectGuard, remember_redirect
 from platform_http.transport.request import Route
 from platform_http.transport.response import PlatformResponse, Reading
-from platform_http.wiring import PolicyMaker, Registries
+from platform_http.wiring import Registries
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
@@ -61,7 +55,6 @@ if TYPE_CHECKING:
     from platform_http.auth.token_file import TokenFile, TokenVersion
     from platform_http.call import Credentials
     from platform_http.inspection import ClientInspection
-    from platform_http.middlewares.rate_limit import Quota
     from platform_http.middlewares.shared_quota import SharedQuota
     from platform_http.pitfalls import Pitfall, Place
     from platform_http.policies.egress import EgressPolicy
@@ -375,7 +368,7 @@ class SessionFactory:
             client_tls,
             own_origin,
             traces=self._traces(client),
-            middlewares=(*self._middlewares, *self._policies(client, base_url, authentication)),
+            middlewares=(*self._middlewares, *self._policies(client, own_origin, authentication)),
         )
 
     def _client(self, settings: ClientSettings) -> Client:
@@ -519,71 +512,23 @@ class SessionFactory:
     def _policies(
         self,
         client: Client,
-        base_url: URL | None,
+        own_origin: Origin | None,
         authentication: aiohttp.ClientMiddlewareType | None,
     ) -> list[aiohttp.ClientMiddlewareType]:
-        """Return the path of a call, outermost first; only enabled policies are on it."""
-        settings = client.settings
-        if not self._has_calls(settings):
+        if not self._has_calls(client.settings):
             return []
-        make = PolicyMaker(settings, self._clock, self._rng, client.observer)
-        registries = self._registries[client] = Registries()
-        budgets = LruRegistry(make.budget, evictable=lambda budget: budget.full)
-        if settings.retry.enabled or settings.hedging.enabled:
-            registries.budgets = budgets
-        path: list[aiohttp.ClientMiddlewareType] = []
-        # What is off by default is loaded by whoever switches it on: importing all of it would cost
-        # every service an eighth of what importing the package costs.
-        if settings.throttle.enabled:
-            from platform_http.middlewares.throttle import ThrottleMiddleware  # noqa: PLC0415 - see above
-
-            throttles = LruRegistry(make.throttle, evictable=lambda throttle: throttle.idle)
-            path.append(ThrottleMiddleware(client, throttles))
-        if settings.retry.enabled:
-            client.budgets = budgets
-            path.append(RetryMiddleware(client, make.retry(), budgets))
-        if settings.hedging.enabled:
-            from platform_http.middlewares.hedging import HedgingMiddleware  # noqa: PLC0415 - see above
-
-            hedges = LruRegistry(make.hedge, evictable=_always)
-            path.append(HedgingMiddleware(client, hedges, budgets))
-        if authentication is not None:
-            path.append(authentication)
-        if settings.rate_limit.rate is not None:
-            from platform_http.middlewares.rate_limit import RateLimitMiddleware  # noqa: PLC0415 - see above
-
-            path.append(RateLimitMiddleware(client, self._quota(client, make, registries)))
-        # The last two are no middlewares: the attempt asks them, in this order.
-        breaker: CircuitBreakerGate | None = None
-        concurrency: ConcurrencyGate | None = None
-        if settings.circuit_breaker.mode != "off":
-            breakers = LruRegistry(make.breaker, evictable=lambda breaker: breaker.idle_closed)
-            registries.breakers = breakers
-            self.circuits.add(client.name, breakers)
-            breaker = CircuitBreakerGate(client, breakers)
-        if settings.concurrency.limit:
-            limits = LruRegistry(make.concurrency, evictable=lambda limit: limit.idle)
-            registries.limits = limits
-            concurrency = ConcurrencyGate(client, limits)
-        # What nothing but the retry policy stands before, it may be asked before.
-        early = breaker if all(isinstance(each, RetryMiddleware) for each in path) else None
-        propagation = _deadline_propagation(settings, base_url)
-        path.append(AttemptMiddleware(client, breaker, concurrency, propagation))
-        return [Path(path, early)]
-
-    def _quota(self, client: Client, make: PolicyMaker, registries: Registries) -> Quota:
-        from platform_http.middlewares.rate_limit import LocalQuota  # noqa: PLC0415 - off by default
-
-        if client.settings.rate_limit.store.get_secret_value().startswith("memory:"):
-            registries.buckets = LruRegistry(make.bucket, evictable=lambda bucket: bucket.full)
-            return LocalQuota(registries.buckets)
-        # Redis and its client are loaded by whoever shares a quota.
-        from platform_http.middlewares.shared_quota import SharedQuota  # noqa: PLC0415 - see above
-
-        fallback = LruRegistry(make.fallback_bucket, evictable=lambda bucket: bucket.full)
-        quota = SharedQuota(client, LocalQuota(fallback), self._clock)
-        self._quotas.append(quota)
-        return quota
+        pipeline = Pipeline(
+            client,
+            clock=self._clock,
+            rng=self._rng,
+            circuits=self.circuits,
+            authentication=authentication,
+            base_origin=own_origin,
+        )
+        self._registries[client] = pipeline.registries
+        if pipeline.shared_quota is not None:
+            self._quotas.append(pipeline.shared_quota)
+        return [pipeline.path]
 
     def _traces(self, client: Client) -> list[aiohttp.TraceConfig]:
         if not self._has_calls(client.settings):
@@ -772,26 +717,6 @@ def _serializer(settings: ClientSettings) -> Serializer | None:
     from platform_http.transport.serializers import make_serializer  # noqa: PLC0415 - off by default
 
     return make_serializer(settings.json_.serializer)
-
-
-def _deadline_propagation(
-    settings: ClientSettings, base_url: URL | None
-) -> DeadlinePropagation | None:
-    if not settings.propagation.enabled:
-        return None
-    # The headers go where baggage may go: to the client's own origin and to those listed by name.
-    base_origin = None if base_url is None else Origin.of(base_url)
-    propagation = Propagation(settings.telemetry.propagate_to, base_origin)
-    if not propagation.names_origins:
-        return None
-    return DeadlinePropagation(
-        settings.propagation, lambda origin: propagation.rights(origin).baggage
-    )
-
-
-def _always(_: object) -> bool:
-    """Let the oldest go: whoever forgets its statistics only becomes more careful again."""
-    return True
 
 
 async def _close_session(session: aiohttp.ClientSession, client: Client) -> None:
