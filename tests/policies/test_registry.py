@@ -196,7 +196,7 @@ def test_whatever_is_used_the_size_stays_below_twice_the_bound_and_the_order_is_
 
 def test_those_used_between_two_new_keys_stay_in_the_order_of_their_first_use():
     entries = registry(bound=3)
-    for key in "abc" + "abab":
+    for key in "abc" + "aba":
         entries.get(key)
     assert keys(entries) == ["c", "a", "b"]
     entries.get("d")
