@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks import modes, upstream
 from benchmarks.report import promise, table
-from benchmarks.rounds import function_calls
+from benchmarks.rounds import function_calls, silence
 
 BUDGETS = tomllib.loads(Path(__file__).with_name("budgets.toml").read_text())
 
@@ -40,7 +40,7 @@ def count_all(names: list[str]) -> dict[str, float]:
 
 
 def main() -> None:
-    modes.silence()
+    silence()
     figures = count_all([modes.RAW, *modes.OURS])
     raw = figures[modes.RAW]
     rows = [(name, f"{figure:.0f}", f"{figure - raw:.0f}") for name, figure in figures.items()]

@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import gc
 import itertools
-import logging
 import multiprocessing
 import random
 import resource
@@ -34,7 +33,7 @@ from yarl import URL
 import platform_http
 from benchmarks import upstream
 from benchmarks.report import median, promise, table
-from benchmarks.rounds import One
+from benchmarks.rounds import One, silence
 from benchmarks.side_by_side import Prepare, Ratios, compare
 from platform_http import CallOptions, HttpSettings, SessionFactory
 from platform_http.telemetry import exposition
@@ -81,9 +80,13 @@ async def _raw_session() -> AsyncIterator[aiohttp.ClientSession]:
         yield session
 
 
+def _factory() -> SessionFactory:
+    return SessionFactory(HttpSettings(**_OPEN), registry=CollectorRegistry())
+
+
 @contextlib.asynccontextmanager
 async def _our_session() -> AsyncIterator[aiohttp.ClientSession]:
-    async with SessionFactory(HttpSettings(**_OPEN), registry=CollectorRegistry()) as factory:
+    async with _factory() as factory:
         yield factory.session("bench")
 
 
@@ -153,9 +156,7 @@ async def many_clients(mode: str, count: int) -> AsyncIterator[dict[str, One]]:
         if mode == _RAW:
             many = [await stack.enter_async_context(_raw_session()) for _ in range(count)]
         else:
-            settings, registry = HttpSettings(**_OPEN), CollectorRegistry()
-            factory = SessionFactory(settings, registry=registry)
-            await stack.enter_async_context(factory)
+            factory = await stack.enter_async_context(_factory())
             many = [factory.session(f"client{number}") for number in range(count)]
         yield await _candidates(_get(alone, target), [_get(each, target) for each in many])
 
@@ -176,8 +177,7 @@ async def clients(sizes: Sequence[int], rounds: int, calls: int) -> None:
 
 async def _cost_of_clients(count: int) -> tuple[float, float]:
     """Return the microseconds that a client takes to make, and its bytes before its first call."""
-    settings = HttpSettings(**_OPEN)
-    async with SessionFactory(settings, registry=CollectorRegistry()) as factory:
+    async with _factory() as factory:
         # The first one brings modules along.
         factory.session("first")
         began = time.thread_time()
@@ -483,8 +483,7 @@ def main() -> None:
     parser.add_argument("--part", choices=PARTS, help="all of them if none is given")
     parser.add_argument("--wave", choices=("raw", "ours"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    # Whoever has thousands of clients without settings is told so once for each.
-    logging.getLogger("platform_http").setLevel(logging.ERROR)
+    silence()
     upstream.allow_descriptors()
     if arguments.wave:
         asyncio.run(_wave(arguments.wave, arguments.sizes[0], arguments.rounds))

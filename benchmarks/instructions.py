@@ -27,7 +27,7 @@ from typing import NamedTuple
 from benchmarks import modes, upstream
 from benchmarks.function_calls import BUDGETS
 from benchmarks.report import promise, table
-from benchmarks.rounds import run
+from benchmarks.rounds import run, silence
 
 # Past the first 64 bodies of a client, for which it looks up who asked for them.
 _WARM_UP = 80
@@ -241,7 +241,7 @@ def main() -> None:
     parser.add_argument("--url", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
-        modes.silence()
+        silence()
         asyncio.run(_child(arguments.child, arguments.url, arguments.load, arguments.calls))
         return
     if shutil.which("valgrind") is None:

@@ -27,7 +27,7 @@ from prometheus_client import CollectorRegistry, Histogram
 from benchmarks import modes, upstream
 from benchmarks.function_calls import BUDGETS
 from benchmarks.report import against, median, promise, spread, table
-from benchmarks.rounds import One, interleaved
+from benchmarks.rounds import One, interleaved, silence
 from platform_http import HttpSettings, SessionFactory, load_settings
 
 _ENVIRONMENT = {
@@ -218,7 +218,7 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=500)
     parser.add_argument("--clients", type=int, default=50)
     arguments = parser.parse_args()
-    modes.silence()
+    silence()
     # Before anything else, which would have imported and cached what a new process has not.
     asyncio.run(_creation(arguments.rounds, arguments.clients))
     asyncio.run(_telemetry(arguments.rounds, arguments.calls))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any
@@ -346,8 +345,3 @@ WHOLE: tuple[str, ...] = (
     "httpx, retries + instrumentation",
 )
 """Those that are also compared with many calls in flight, and where bodies are large."""
-
-
-def silence() -> None:
-    """Keep the library from warning of what is meant here, such as another instrumentation."""
-    logging.getLogger("platform_http").setLevel(logging.ERROR)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import logging
 import random
 import sys
 import time
@@ -48,6 +49,13 @@ async def run(one: One, calls: int, in_flight: int) -> None:
     async with asyncio.TaskGroup() as group:
         for _ in range(in_flight):
             group.create_task(work())
+
+
+def silence() -> None:
+    """Keep the library from warning of what is meant here: another instrumentation, or thousands of
+    clients without settings.
+    """
+    logging.getLogger("platform_http").setLevel(logging.ERROR)
 
 
 async def drop_cancelled_timers() -> None:
@@ -95,8 +103,10 @@ def settled() -> Iterator[None]:
     """Keep what lives on from being walked by each collection that a candidate happens to start."""
     gc.collect()
     gc.freeze()
-    yield
-    gc.unfreeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 async def one_round(

@@ -8,7 +8,6 @@ makes its calls, the others wait.
 from __future__ import annotations
 
 import asyncio
-import logging
 import multiprocessing
 import random
 from collections.abc import Callable, Mapping
@@ -24,6 +23,7 @@ from benchmarks.rounds import (
     function_calls,
     one_round,
     settled,
+    silence,
     warm_up,
 )
 
@@ -75,7 +75,7 @@ def compare(
             for mode in order:
                 pipes[mode].send(_ROUND)
                 costs[mode].append(pipes[mode].recv())
-        work: dict[str, dict[str, float]] = {}
+        work: dict[str, float] = {}
         for mode, pipe in pipes.items():
             pipe.send(_WORK)
             work[mode] = pipe.recv()
@@ -83,17 +83,14 @@ def compare(
         return {mode: _ratios(costs[mode], work[mode]) for mode in pipes}
 
 
-def _ratios(costs: list[dict[str, float]], work: dict[str, float]) -> Ratios:
+def _ratios(costs: list[dict[str, float]], work: float) -> Ratios:
     cpu = {name: undisturbed([cost[name] for cost in costs]) for name in costs[0]}
     reference, *others = cpu
-    return Ratios(
-        {name: cpu[name] / cpu[reference] for name in others}, work[others[-1]] / work[reference]
-    )
+    return Ratios({name: cpu[name] / cpu[reference] for name in others}, work)
 
 
 def _work(pipe: Connection, prepare: Prepare, arguments: tuple[object, ...], calls: int) -> None:
-    # Whoever has thousands of clients without settings is told so once for each.
-    logging.getLogger("platform_http").setLevel(logging.ERROR)
+    silence()
     upstream.allow_descriptors()
     asyncio.run(_answer(pipe, prepare(*arguments), calls))
 
@@ -110,6 +107,6 @@ async def _answer(pipe: Connection, prepared: Prepared, calls: int) -> None:
                     costs = await one_round(candidates, calls)
                     pipe.send({name: cpu for name, (cpu, _) in costs.items()})
                 else:
-                    pipe.send(
-                        {name: await function_calls(one, calls) for name, one in candidates.items()}
-                    )
+                    reference, *_, last = candidates.values()
+                    work = [await function_calls(one, calls) for one in (last, reference)]
+                    pipe.send(work[0] / work[1])

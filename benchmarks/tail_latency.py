@@ -17,8 +17,9 @@ import aiohttp
 import aiohttp_retry
 from prometheus_client import CollectorRegistry
 
-from benchmarks import modes, upstream
+from benchmarks import upstream
 from benchmarks.report import table
+from benchmarks.rounds import silence
 from platform_http import CallOptions, HttpSettings, SessionFactory
 
 _Get = Callable[[str], Awaitable[None]]
@@ -179,7 +180,7 @@ def main() -> None:
     parser.add_argument("--slices", type=int, default=6)
     parser.add_argument("--only", action="append", choices=CANDIDATES, help="all if none is given")
     arguments = parser.parse_args()
-    modes.silence()
+    silence()
     asyncio.run(
         _run(arguments.calls, arguments.rate, arguments.only or list(CANDIDATES), arguments.slices)
     )

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from benchmarks import modes, upstream
 from benchmarks.report import against, median, promise, promise_least, spread, table
-from benchmarks.rounds import Cost, One, interleaved
+from benchmarks.rounds import Cost, One, interleaved, silence
 from platform_http import HttpSettings
 
 MIB = 1 << 20
@@ -165,7 +165,7 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=60, help="of each mode and round")
     parser.add_argument("--in-flight", type=int, default=50, help="where it is not one at a time")
     arguments = parser.parse_args()
-    modes.silence()
+    silence()
     asyncio.run(_run(arguments.rounds, arguments.calls, arguments.in_flight))
 
 

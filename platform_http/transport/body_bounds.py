@@ -37,7 +37,7 @@ class BoundedHandler(ResponseHandler):
         client: Whose timers these are.
     """
 
-    # Slots, because an instance with more than thirty attributes loses its fast dictionary.
+    # Slots, because an instance with thirty attributes or more loses its fast dictionary.
     __slots__ = ("_body", "_client", "_clock", "_deadline", "_silent_at", "_timers", "when")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, client: Client) -> None:

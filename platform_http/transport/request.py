@@ -91,7 +91,7 @@ class PlatformRequest(aiohttp.ClientRequest):
 
     # Whether it is made. No slot: it is asked for before it was ever set.
     _is_whole = False
-    # Slots, because an instance with more than thirty attributes loses its fast dictionary, and
+    # Slots, because an instance with thirty attributes or more loses its fast dictionary, and
     # aiohttp has two thirds of them.
     __slots__ = (
         "_drops_expect",
